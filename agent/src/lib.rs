@@ -1,1 +1,15 @@
+//! `ops-agent`: makes an EC2 instance of the operations VPC what it should be, keeps it so, and
+//! says what it did. The map of the crate is in ARCHITECTURE.md.
 
+pub mod container;
+pub mod engine;
+pub mod error;
+pub mod exit;
+pub mod host;
+pub mod inputs;
+pub mod report;
+pub mod resource;
+pub mod roles;
+pub mod settings;
+
+pub use error::{Error, Result};

@@ -1,1 +1,3 @@
-fn main(){}
+//! The `ops-agent` command.
+
+fn main() {}

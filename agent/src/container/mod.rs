@@ -1,0 +1,1 @@
+//! What runs inside the containers: the entrypoint, the scheduler's supervisor, the health probe.

@@ -1,0 +1,105 @@
+//! What the host is told: its identity, parameters, objects and secrets, fetched concurrently.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+/// Who this host is: `/etc/ops-agent/host.toml`, overridden by arguments.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostIdentity {
+    /// The role, as in `sqlmesh-server`.
+    pub role: String,
+    /// The artifact bucket: configuration and bundles.
+    pub bucket: String,
+    /// AWS region; IMDS is asked where it is missing.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// The CloudFormation resource that waits for a signal.
+    #[serde(default)]
+    pub signal: Option<SignalTarget>,
+}
+
+/// The CloudFormation resource that waits for this host's signal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignalTarget {
+    /// Stack name.
+    pub stack: String,
+    /// Logical id of the resource with the `CreationPolicy`.
+    pub resource: String,
+}
+
+/// One fetched text with where it came from. Kept as last known good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// Where it came from, for messages: `s3://BUCKET/KEY`, a path.
+    pub place: String,
+    /// The text.
+    pub text: String,
+    /// S3 `ETag`; lets the next run skip the download.
+    #[serde(default)]
+    pub etag: Option<String>,
+}
+
+/// One parameter of SSM. Values of type `SecureString` are not kept on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parameter {
+    /// Full name: `/ops-vpc/ROLE/section/key`.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+    /// Its version.
+    pub version: i64,
+}
+
+/// Everything fetched that settings are made of.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Inputs {
+    /// `config/ROLE.toml` of the artifact bucket, when there is one.
+    pub document: Option<Document>,
+    /// Other objects under `config/`, by key: the CA bundle of the database.
+    pub objects: BTreeMap<String, Document>,
+    /// Parameters under `/ops-vpc/ROLE/`.
+    pub parameters: Vec<Parameter>,
+    /// Files of `/etc/ops-agent/config.d`, in order.
+    pub local: Vec<Document>,
+}
+
+/// One secret of Secrets Manager: a JSON object of strings, or one plain string under the key `value`.
+pub struct SecretValue {
+    /// Version id, shown in plans.
+    pub version: String,
+    /// Its fields.
+    pub fields: BTreeMap<String, SecretString>,
+}
+
+/// Secrets by name. A secret that could not be had carries the one line that says why; the rest of
+/// the host converges without it.
+#[derive(Default)]
+pub struct Secrets {
+    /// What was asked for.
+    pub by_name: BTreeMap<String, Result<SecretValue, SecretProblem>>,
+}
+
+/// Why a secret could not be had.
+#[derive(Debug, Clone)]
+pub struct SecretProblem {
+    /// One line: what, where, what to do.
+    pub message: String,
+    /// Whether it may be had later (AWS unreachable): what is on tmpfs is then kept and used.
+    pub held: bool,
+}
+
+/// Where inputs come from: arguments of the command line.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Prefix of every path.
+    pub root: PathBuf,
+    /// Endpoint for every AWS service; `None` for AWS's own.
+    pub endpoint_url: Option<String>,
+    /// Region given on the command line.
+    pub region: Option<String>,
+}
