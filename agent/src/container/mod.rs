@@ -1,1 +1,3 @@
 //! What runs inside the containers: the entrypoint, the scheduler's supervisor, the health probe.
+
+pub mod state;
