@@ -1,0 +1,7 @@
+"""`python -m opslab`."""
+
+import sys
+
+from opslab import cli
+
+sys.exit(cli.main())

@@ -1,0 +1,214 @@
+"""The command line of the lab: parse, call the library, print."""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import subprocess
+import sys
+import time
+
+from opslab import account, addresses, boot, bundle, docker, host as host_module, hosts, images, lab, postgres, progress
+from opslab import registry, release
+
+
+def up(options):
+    """Start what is not running, and boot the hosts."""
+    docker.ensure_daemon()
+    with concurrent.futures.ThreadPoolExecutor() as lane:
+        built = lane.submit(release.build) if release.available() and not options.no_host else None
+        lab.services_up()
+        registry.publish_sqlmesh() if not options.no_image else None
+        publish_project()
+        if built:
+            release.publish(built.result())
+    if options.no_host:
+        return 0
+    host = hosts.SQLMESH_SERVER
+    began = time.time()
+    state = host_module.ensure(host)
+    progress.say(host.name, f"{host.ip} {state}")
+    if state == "made":
+        boot.watch(host, began, with_agent=release.available())
+    if release.available():
+        if state == "started":
+            progress.wait_until(host.name, lambda: lab.run(host, "ops-agent status", lab.SSM_USER, check=False).returncode == 0, 300, 2)
+        sys.stdout.write(lab.run(host, "ops-agent status", lab.SSM_USER, check=False).stdout)
+    print(lab.url(host))
+    return 0
+
+
+def publish_project():
+    """The example project, unless the account names one already."""
+    if not lab.project().is_dir():
+        return
+    names = lab.client("ssm").get_parameters(Names=[addresses.BUNDLE_PARAMETER])["Parameters"]
+    if not names:
+        bundle.publish(lab.project())
+
+
+def down(options):
+    """Stop everything. Images stay; data goes unless told otherwise."""
+    docker.ensure_daemon()
+    ours = docker.run("ps", "-aq", "-f", f"label={docker.LABEL}").split()
+    docker.remove(*ours)
+    progress.say("lab", f"{len(ours)} containers removed")
+    if not options.keep_data:
+        for volume in docker.run("volume", "ls", "-q", "-f", f"name=^{addresses.NETWORK}-").split():
+            if options.all or not volume.endswith("-registry"):
+                docker.run("volume", "rm", "-f", volume, check=False)
+    account.forget()
+    docker.run("network", "rm", addresses.NETWORK, check=False)
+    if options.all:
+        for tag in docker.run("images", "--format", "{{.Repository}}:{{.Tag}}", "ops-lab/*").split():
+            docker.run("rmi", "-f", tag, check=False)
+    return 0
+
+
+def status(_options):
+    """One line a part. Exit code 1 if one is down."""
+    if not docker.answers():
+        print("docker           down")
+        return 1
+    parts = lab.parts()
+    for name, running in parts.items():
+        print(f"{name:<20} {'up' if running else 'down'}")
+    for name, database in postgres.ALL.items():
+        if parts[name]:
+            print(f"{name:<20} {json.dumps(database.status())}")
+    print(f"{'calls recorded':<20} {len(lab.calls())}")
+    for signal in lab.signals()[-3:]:
+        print(f"{'signal':<20} {signal['stack']}/{signal['resource']} {signal['status']} from {signal['unique_id']}")
+    return 0 if all(parts.values()) else 1
+
+
+def shell(options):
+    """A shell, or one command, in a host."""
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    words = lab.shell_command(options.host, options.user, command, terminal)
+    os.execvp(words[0], words)
+
+
+def logs(options):
+    """The console of a host, then its journal."""
+    host = lab.known(options.host)
+    print(lab.console(host), end="")
+    print("\n--- journal ---", flush=True)
+    follow = ["-f"] if options.follow else []
+    return subprocess.run(["docker", "exec", host.container, "journalctl", "--no-pager", "-o", "short-precise",
+                           "-n", str(options.lines), *follow]).returncode
+
+
+def publish(options):
+    """Publish a SQLMesh project; its SHA-256 goes to stdout."""
+    print(bundle.publish(options.directory))
+    return 0
+
+
+def publish_release(_options):
+    """Build the release of the current sources and name it in the account."""
+    print(release.publish(release.build()))
+    return 0
+
+
+def url(_options):
+    print(lab.url())
+    return 0
+
+
+def database(options):
+    """Control a database."""
+    one = postgres.ALL[options.name]
+    if options.verb == "sleep":
+        one.sleep(options.wake_after, options.mode)
+    elif options.verb == "wake":
+        one.wake()
+    elif options.verb == "reset":
+        one.reset_counts()
+    print(json.dumps(one.status()))
+    return 0
+
+
+def reboot(options):
+    host = lab.known(options.host)
+    lab.crash(host) if options.crash else lab.reboot(host)
+    return 0
+
+
+def terminate(options):
+    host_module.terminate(lab.known(options.host))
+    return 0
+
+
+def calls(options):
+    """Recorded AWS calls, one JSON line each."""
+    for call in lab.calls(time.time() - options.last if options.last else 0):
+        print(json.dumps(call))
+    return 0
+
+
+def build(_options):
+    """Build every image and the release, and start nothing."""
+    docker.ensure_daemon()
+    images.services(), images.host()
+    if release.available():
+        release.build()
+    return 0
+
+
+def parser():
+    made = argparse.ArgumentParser(prog="tests/lab", description="An emulated AWS account in which hosts boot.")
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name, function, description):
+        one = commands.add_parser(name, help=description, description=description)
+        one.set_defaults(function=function)
+        return one
+
+    one = command("up", up, "start the lab and boot the host")
+    one.add_argument("--no-host", action="store_true", help="everything but the host")
+    one.add_argument("--no-image", action="store_true", help="without the SQLMesh image")
+    one = command("down", down, "stop the lab and forget its data; images and the registry's content stay")
+    one.add_argument("--keep-data", action="store_true", help="keep the databases")
+    one.add_argument("--all", action="store_true", help="remove images and the registry's content too")
+    command("status", status, "what is up")
+    one = command("shell", shell, "a shell or a command in a host")
+    one.add_argument("host")
+    one.add_argument("--user", default="root")
+    one.add_argument("command", nargs=argparse.REMAINDER)
+    one = command("logs", logs, "console and journal of a host")
+    one.add_argument("host")
+    one.add_argument("-n", "--lines", type=int, default=1000)
+    one.add_argument("-f", "--follow", action="store_true")
+    one = command("publish", publish, "publish a SQLMesh project")
+    one.add_argument("directory")
+    command("release", publish_release, "publish the release of the current sources")
+    command("url", url, "address of the user interface")
+    one = command("db", database, "make a database sleep or wake, or show its counts")
+    one.add_argument("verb", choices=["status", "sleep", "wake", "reset"])
+    one.add_argument("--name", choices=list(postgres.ALL), default="db")
+    one.add_argument("--wake-after", type=float, default=15.0, help="seconds that the first connection waits")
+    one.add_argument("--mode", choices=["hold", "refuse"], default="hold")
+    one = command("reboot", reboot, "reboot a host")
+    one.add_argument("host")
+    one.add_argument("--crash", action="store_true", help="cut the power instead")
+    one = command("terminate", terminate, "end a host; the next `up` boots a new one")
+    one.add_argument("host")
+    one = command("calls", calls, "the recorded AWS calls")
+    one.add_argument("--last", type=float, help="of the last so many seconds")
+    command("build", build, "build images and release only")
+    return made
+
+
+def main():
+    os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
+    addresses.STATE.mkdir(parents=True, exist_ok=True)
+    options = parser().parse_args()
+    try:
+        return options.function(options)
+    except progress.LabError as error:
+        progress.say("error", str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130

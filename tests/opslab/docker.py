@@ -1,0 +1,123 @@
+"""Docker, through its command line: the daemon, and containers that are what their recipe says."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import time
+
+from opslab import addresses, progress
+
+# Carries the fingerprint of the recipe that a container was made by.
+LABEL = "ops-lab.recipe"
+DAEMON_SECONDS = 60
+
+
+def run(*arguments, check=True, text=None, timeout=600):
+    """Run a docker command and return its standard output."""
+    done = subprocess.run(["docker", *map(str, arguments)], input=text, text=True, timeout=timeout,
+                          capture_output=True, env={**os.environ, "DOCKER_CLI_HINTS": "false"})
+    if check and done.returncode:
+        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:] or ["no message"]
+        raise progress.LabError(f"docker {' '.join(map(str, arguments[:2]))} failed: {last[0]}")
+    return done.stdout.strip()
+
+
+def answers():
+    """Whether a daemon is running."""
+    return subprocess.run(["docker", "version"], capture_output=True).returncode == 0
+
+
+def ensure_daemon():
+    """Start dockerd if none runs. It outlives this command; its log is in the lab's state."""
+    if answers():
+        return
+    if not shutil.which("dockerd"):
+        raise progress.LabError("docker: dockerd is not installed; run `tests/lab`, which installs docker.io")
+    log = addresses.STATE / "dockerd.log"
+    progress.say("docker", f"starting dockerd (log: {log})")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    for stale in ("/var/run/docker.pid", "/run/docker/containerd/containerd.pid"):
+        if os.path.exists(stale) and not _alive(stale):
+            os.unlink(stale)
+    with open(log, "ab") as stream:
+        subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True)
+    progress.wait_until("docker", answers, DAEMON_SECONDS)
+
+
+def _alive(pid_file):
+    try:
+        with open(pid_file, encoding="ascii") as stream:
+            return os.path.exists(f"/proc/{int(stream.read())}")
+    except ValueError:
+        return False
+
+
+def inspect(name):
+    """What docker knows of a container, or None."""
+    found = run("inspect", "--type", "container", name, check=False)
+    return json.loads(found)[0] if found and found != "[]" else None
+
+
+def running(name):
+    state = inspect(name)
+    return bool(state and state["State"]["Running"])
+
+
+def started_at(name):
+    """When the container last started, as docker's sortable text; empty if there is none."""
+    state = inspect(name)
+    return state["State"]["StartedAt"] if state else ""
+
+
+def remove(*names):
+    if names:
+        run("rm", "-f", "-v", *names, check=False)
+
+
+def image_exists(tag):
+    return bool(run("images", "-q", tag, check=False))
+
+
+def ensure_container(part, image, options, command=(), also=""):
+    """Make the container of `part` run by this recipe; remake it if it was made by another.
+
+    `also` is anything else that must make a new container when it changes. Returns "made",
+    "started" or "running".
+    """
+    name = addresses.container(part)
+    recipe = hashlib.sha256(json.dumps([image, list(options), list(command), also]).encode()).hexdigest()[:16]
+    state = inspect(name)
+    if state and state["Config"]["Labels"].get(LABEL) != recipe:
+        remove(name)
+        state = None
+    if not state:
+        run("run", "-d", "--name", name, "--label", f"{LABEL}={recipe}", *options, image, *command)
+        return "made"
+    if not state["State"]["Running"]:
+        run("start", name)
+        return "started"
+    return "running"
+
+
+def on_network(address):
+    """Options that give a container its place in the lab's network."""
+    resolver = addresses.STATE / "resolv.conf"
+    return ["--network", addresses.NETWORK, "--ip", address, "-v", f"{resolver}:/etc/resolv.conf:ro"]
+
+
+def last_lines(name, count=3):
+    """The end of a container's log, for an error message."""
+    done = subprocess.run(["docker", "logs", "--tail", str(count), name], capture_output=True, text=True)
+    return " | ".join((done.stdout + done.stderr).strip().splitlines()[-count:])
+
+
+def wait_healthy(part, question, seconds=60):
+    """Wait for a part to answer; on failure say what its log says."""
+    name = addresses.container(part)
+    end = time.monotonic() + seconds
+    while not question():
+        if time.monotonic() > end or not running(name):
+            raise progress.LabError(f"{part}: does not answer; its log ends: {last_lines(name)}")
+        time.sleep(0.2)

@@ -1,0 +1,29 @@
+"""Instance ids that outlive the account.
+
+moto forgets everything when it restarts; a host that is already running must then keep its id, or
+cloud-init would take it for a new instance. RunInstances with a client token that looks like an
+instance id gets that id.
+"""
+
+import re
+import threading
+
+from moto.ec2.models import instances
+
+_wanted = threading.local()
+
+
+def install():
+    """Patch RunInstances."""
+    random_id, run = instances.random_instance_id, instances.InstanceBackend.run_instances
+
+    def run_instances(self, *args, **kwargs):
+        _wanted.token = kwargs.get("client_token") or ""
+        return run(self, *args, **kwargs)
+
+    def instance_id():
+        token = getattr(_wanted, "token", "")
+        return token if re.fullmatch(r"i-[0-9a-f]{17}", token) else random_id()
+
+    instances.InstanceBackend.run_instances = run_instances
+    instances.random_instance_id = instance_id
