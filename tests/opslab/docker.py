@@ -19,8 +19,8 @@ def run(*arguments, check=True, text=None, timeout=600):
     done = subprocess.run(["docker", *map(str, arguments)], input=text, text=True, timeout=timeout,
                           capture_output=True, env={**os.environ, "DOCKER_CLI_HINTS": "false"})
     if check and done.returncode:
-        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:] or ["no message"]
-        raise progress.LabError(f"docker {' '.join(map(str, arguments[:2]))} failed: {last[0]}")
+        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip() and "--help" not in line]
+        raise progress.LabError(f"docker {' '.join(map(str, arguments[:2]))} failed: {said[-1] if said else 'no message'}")
     return done.stdout.strip()
 
 

@@ -33,7 +33,7 @@ class Database:
         state = docker.ensure_container(
             self.part, images.services(),
             [*docker.on_network(self.ip), "-v", f"{addresses.container(self.part)}:/var/lib/postgresql/data",
-             "-v", f"{home}:/lab:ro", "-v", f"{tls}:/lab/tls:ro", "--shm-size", "128m",
+             "-v", f"{home}:/lab", "-v", f"{tls}:/lab/tls:ro", "--shm-size", "128m",
              "-e", f"MASTER_USER={self.user}", "-e", "MASTER_PASSWORD_FILE=/lab/password",
              "-e", f"DATABASE={self.database}"],
             ["python3", "/opt/opslab/inside/database.py"],

@@ -8,9 +8,9 @@ _call = threading.local()
 _write_lock = threading.Lock()
 
 
-def note(**facts):
+def note(**known):
     """Add facts to the record of the call that this thread is serving."""
-    facts().update(facts)
+    facts().update(known)
 
 
 def facts():
