@@ -25,6 +25,7 @@ def up(options):
     if options.no_host:
         return 0
     host = hosts.SQLMESH_SERVER
+    images.host()
     began = time.time()
     state = host_module.ensure(host)
     progress.say(host.name, f"{host.ip} {state}")
