@@ -1,9 +1,29 @@
 //! A running container, as it should be configured.
 
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::{Change, Diff, Id, Kind, Resource, docker};
+use crate::Result;
+use crate::host::Host;
+
+mod compare;
+mod config;
+pub(super) mod health;
+mod replace;
+
+pub(super) use config::{creation, has_journal};
+pub use health::Health;
+
+/// What the steps between the limits of a spec (create, rename, start, remove) may take in all.
+const STEPS: Duration = Duration::from_secs(180);
+
 /// A container that must run with exactly this configuration. The hash of the whole specification is
 /// a label; a container with another hash is replaced: the new one is tried in the place of the old,
 /// and if it does not become healthy within `healthy_within` the old one regains its place.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// Name.
     pub name: String,
@@ -35,7 +55,7 @@ pub struct Container {
 }
 
 /// A bind mount.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// Absolute path on the host; must exist.
     pub source: String,
@@ -44,3 +64,80 @@ pub struct Mount {
     /// Whether the container may not write.
     pub read_only: bool,
 }
+
+/// A container that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Docker's id: 64 hex digits.
+    pub id: String,
+    /// The hash it was made with; `None` when not made by us.
+    pub hash: Option<String>,
+    /// The specification it was made with, for readable differences.
+    pub spec: Option<Box<Container>>,
+    /// How it is.
+    pub health: Health,
+}
+
+/// What there is under a container's name, and under the name that its predecessor has while it is
+/// being replaced.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Current {
+    /// The container of that name.
+    pub container: Option<Found>,
+    /// Its predecessor: only there when a replacement was interrupted.
+    pub previous: Option<Found>,
+}
+
+impl Container {
+    /// The name that the old container has while a new one is tried.
+    fn previous_name(&self) -> String {
+        format!("{}.previous", self.name)
+    }
+}
+
+#[async_trait]
+impl Resource for Container {
+    type Current = Current;
+
+    fn id(&self) -> Id {
+        Id::new(Kind::Container, &self.name)
+    }
+
+    async fn observe(&self, host: &Host) -> Result<Current> {
+        let Some(docker) = docker::find(host).await? else { return Ok(Current::default()) };
+        replace::look(&docker, self).await
+    }
+
+    fn diff(&self, current: &Current) -> Diff {
+        let mut diff = Diff::default();
+        match &current.container {
+            None => diff.0.push(Change::new("image", None, Some(self.image.clone()))),
+            Some(found) if found.hash.as_deref() != Some(&self.hash()) => {
+                diff.0.extend(compare::changes(found.spec.as_deref(), self));
+            }
+            Some(found) if found.health != Health::Healthy => {
+                diff.compare("health", Some(found.health.as_str()), Health::Healthy.as_str());
+            }
+            Some(_) => {}
+        }
+        if current.previous.is_some() {
+            let name = self.previous_name();
+            diff.0.push(Change::new("interrupted replacement", Some(format!("{name} is kept")), None));
+        }
+        diff
+    }
+
+    async fn apply(&self, host: &Host, _observed: Current) -> Result<()> {
+        let docker = docker::connect(host).await?;
+        replace::Replacing { docker: &docker, host, spec: self }.run().await
+    }
+
+    fn time_limit(&self) -> Duration {
+        // A replacement stops the old one (its own limit is not known here, ours stands in), waits for
+        // the new one, and on failure stops that and waits for the old one again.
+        STEPS + Duration::from_secs(self.stop_seconds * 2 + self.healthy_within_seconds * 2)
+    }
+}
+
+#[cfg(test)]
+mod tests;

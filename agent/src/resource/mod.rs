@@ -14,6 +14,7 @@ pub mod bundle;
 pub mod container;
 pub mod database;
 pub mod directory;
+mod docker;
 pub mod file;
 pub mod image;
 pub mod package;
