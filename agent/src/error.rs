@@ -164,6 +164,14 @@ impl Error {
         }
     }
 
+    /// Whether only a person can help: trying the same again fails the same, until someone changes
+    /// something. Less than the contrary of [`Error::is_transient`]: a mirror that was down or a policy
+    /// that has not reached every region yet do come round by themselves.
+    #[must_use]
+    pub const fn needs_a_person(&self) -> bool {
+        matches!(self, Self::Settings(_) | Self::Refused { .. })
+    }
+
     /// An I/O error with its verb and path.
     pub fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self::Io { action, path: path.into(), source }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::resource::{Change, Kind};
+use crate::resource::{Change, Id, Kind};
 
 /// Version of the JSON form; raised when a field changes its meaning or goes away.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -108,6 +108,29 @@ pub struct ResourceReport {
     pub start_ms: u64,
     /// Milliseconds spent on this resource.
     pub duration_ms: u64,
+}
+
+impl ResourceReport {
+    /// A report of a resource with nothing but its outcome.
+    #[must_use]
+    pub fn of(id: &Id, outcome: Outcome) -> Self {
+        Self {
+            kind: id.kind,
+            name: id.name.clone(),
+            outcome,
+            changes: Vec::new(),
+            error: None,
+            blocked_by: None,
+            start_ms: 0,
+            duration_ms: 0,
+        }
+    }
+
+    /// The resource's id, as shown to people: `file:/etc/docker/daemon.json`.
+    #[must_use]
+    pub fn id(&self) -> Id {
+        Id::new(self.kind, self.name.clone())
+    }
 }
 
 /// Something that the role runs.
