@@ -153,7 +153,7 @@ fn add_restart(changes: &mut Vec<Change>, causes: &[&Id]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::fakes::{Fake, host, id};
+    use crate::engine::fakes::{Fake, host};
     use crate::resource::Kind;
 
     async fn outcomes(graph: &Graph) -> Vec<(String, Outcome, String)> {
