@@ -53,6 +53,9 @@ pub struct Parameter {
     pub value: String,
     /// Its version.
     pub version: i64,
+    /// Whether it is a `SecureString`: then it is neither kept nor shown.
+    #[serde(default)]
+    pub secure: bool,
 }
 
 /// Everything fetched that settings are made of.
