@@ -7,11 +7,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use secrecy::SecretString;
 
-use crate::Result;
 use crate::engine::ledger::Ledger;
+use crate::{Error, Result};
 
 pub mod command;
+pub mod link;
+pub mod place;
 pub mod replace;
+#[cfg(test)]
+pub(crate) mod testing;
 
 /// Where the agent keeps its state, below the root.
 pub const STATE_DIR: &str = "var/lib/ops-agent";
@@ -53,6 +57,18 @@ impl Host {
     #[must_use]
     pub fn run(&self, relative: impl AsRef<Path>) -> PathBuf {
         self.root.join(RUN_DIR).join(relative)
+    }
+}
+
+/// Runs blocking work off the asynchronous threads. Once begun it runs to its end, even when the
+/// future is dropped meanwhile.
+///
+/// # Errors
+/// Those of the work.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::io("finish work in", "a thread", std::io::Error::other(error))),
     }
 }
 

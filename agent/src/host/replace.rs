@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use super::place::Place;
 use crate::{Error, Result};
 
 /// How the names of temporaries begin. A temporary that no live process holds locked was left by a
@@ -38,18 +39,13 @@ pub struct Replacement {
 /// renamed, then their directories synced. A failure before the renames leaves every file as it was.
 ///
 /// # Errors
-/// [`Error::Io`] with the path concerned; [`Error::Refused`] where a directory is in the place.
+/// [`Error::Io`] with the path concerned; [`Error::Refused`] where something other than a file
+/// or a link is in the place.
 pub fn replace_all(files: &[Replacement]) -> Result<()> {
     let mut directories = BTreeSet::new();
     for file in files {
         directories.insert(directory_of(&file.path));
-        if fs::symlink_metadata(&file.path).is_ok_and(|found| found.is_dir()) {
-            return Err(Error::Refused {
-                what: format!("write {}", file.path.display()),
-                why: "a directory is in its place".into(),
-                fix: "move the directory away".into(),
-            });
-        }
+        refuse_other_than_file(&file.path)?;
     }
     for directory in &directories {
         remove_leftovers(directory)?;
@@ -117,8 +113,20 @@ pub fn temporary_name() -> Result<String> {
     Ok(format!("{TEMPORARY_PREFIX}{}", hex::encode(random)))
 }
 
+/// What a rename could replace but should not, or cannot.
+fn refuse_other_than_file(path: &Path) -> Result<()> {
+    match Place::look(path)? {
+        Place::Absent | Place::File { .. } | Place::Link { .. } => Ok(()),
+        other => Err(Error::Refused {
+            what: format!("write {}", path.display()),
+            why: format!("{other} is in its place"),
+            fix: "move that away".into(),
+        }),
+    }
+}
+
 /// The directory of a path; `.` for a bare name.
-fn directory_of(path: &Path) -> PathBuf {
+pub(super) fn directory_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
         _ => PathBuf::from("."),
@@ -215,14 +223,14 @@ pub fn remove_leftovers(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-fn is_temporary(name: &OsStr) -> bool {
+pub(super) fn is_temporary(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| {
         name.strip_prefix(TEMPORARY_PREFIX)
             .is_some_and(|rest| rest.len() == 16 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
     })
 }
 
-fn remove_if_there(path: &Path) -> Result<()> {
+pub(super) fn remove_if_there(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, source)),
         _ => Ok(()),
