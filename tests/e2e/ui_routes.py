@@ -41,7 +41,7 @@ OPEN = [
     *_all(200, "GET", f"/api/lineage/{MODEL} /api/lineage/{MODEL}/session_minutes"),
     *_all(200, "GET", f"/api/lineage/{MODEL}/session_minutes?models_only=true"),
     # The page asks by the quoted name where it has one.
-    *_all(200, "GET", "/api/models/%22warehouse%22.%22marts%22.%22technician_load%22"),
+    *_all(200, "GET", "/api/models/%22marts%22.%22technician_load%22"),
     # Another spelling of an open route is that route.
     *_all(200, "GET", "//api/models /api/./models /api/x/../models /api/%6dodels"),
     # Static files answer HEAD; the UI's own routes do not know it, which is not for the proxy to hide.
@@ -108,7 +108,13 @@ def answer(base: str, method: str, path: str, body: bytes | None = None) -> tupl
 
 
 def mismatches(base: str) -> list[str]:
-    """Every route of the table that is not answered as it says, in words; empty when all are."""
+    """Every route of the table that is not answered as it says, in words; empty when all are.
+
+    Where no proxy refuses, nothing more is tried: these routes delete a project, and they did.
+    """
+    status, _, text = answer(base, "GET", "/api/files")
+    if status != 403:
+        return [f"GET /api/files is answered {status} {text[:200]!r}: there is no proxy in front"]
     found = []
     for route in ROUTES:
         body = b"{}" if route.method in ("POST", "PUT", "PATCH") else None
