@@ -86,8 +86,7 @@ def status(_options):
 def shell(options):
     """A shell, or one command, in a host."""
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    command = options.command[1:] if options.command[:1] == ["--"] else options.command
-    words = lab.shell_command(options.host, options.user, command, terminal)
+    words = lab.shell_command(options.host, options.user, options.command, terminal)
     os.execvp(words[0], words)
 
 
@@ -177,7 +176,6 @@ def parser():
     one = command("shell", shell, "a shell or a command in a host")
     one.add_argument("host")
     one.add_argument("--user", default="root")
-    one.add_argument("command", nargs=argparse.REMAINDER)
     one = command("logs", logs, "console and journal of a host")
     one.add_argument("host")
     one.add_argument("-n", "--lines", type=int, default=1000)
@@ -205,7 +203,10 @@ def parser():
 def main():
     os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
     addresses.STATE.mkdir(parents=True, exist_ok=True)
-    options = parser().parse_args()
+    words = sys.argv[1:]
+    at = words.index("--") if "--" in words else len(words)
+    options = parser().parse_args(words[:at])
+    options.command = words[at + 1:]
     try:
         return options.function(options)
     except progress.LabError as error:

@@ -94,7 +94,7 @@ def ensure(host, user_data=None):
     options = ["-t", "--network", f"container:{addresses.container(host.network_part)}", "--device", "/dev/net/tun",
                "--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined",
                "--security-opt", "systempaths=unconfined", "-e", "container=docker",
-               "--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:rw",
+               "--tmpfs", "/run:exec", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:rw",
                "-v", "/var/lib/docker", "-v", f"{addresses.STATE / 'resolv.conf'}:/etc/resolv.conf:ro"]
     for capability in CAPABILITIES:
         options += ["--cap-add", capability]

@@ -15,6 +15,9 @@ ANSWERS = {
     addresses.WAREHOUSE_NAME: addresses.WAREHOUSE,
 }
 
+# The VPC's own names: ip-172-22-2-10 and so on, for any address.
+INTERNAL = f"{addresses.REGION}.compute.internal"
+
 
 def machine_mtu():
     """The MTU of the way out: a bridge with a larger one loses packets."""
@@ -25,7 +28,8 @@ def machine_mtu():
 
 def ensure():
     """The docker network, and the resolv.conf that every container of the lab is given."""
-    (addresses.STATE / "resolv.conf").write_text(f"nameserver {addresses.RESOLVER}\n")
+    (addresses.STATE / "resolv.conf").write_text(
+        f"nameserver {addresses.RESOLVER}\nsearch {INTERNAL}\n")
     if not docker.run("network", "ls", "-q", "-f", f"name=^{addresses.NETWORK}$"):
         progress.say("network", f"{addresses.NETWORK} {addresses.VPC_CIDR}")
         docker.run("network", "create", "--subnet", addresses.VPC_CIDR, "--gateway", addresses.GATEWAY,
@@ -44,6 +48,7 @@ def ensure_resolver():
     command = ["dnsmasq", "--keep-in-foreground", "--log-facility=-", "--no-resolv", "--no-hosts", "--user=root"]
     for domain, address in ANSWERS.items():
         command += [f"--address=/{domain}/{address}", f"--local=/{domain}/"]
+    command += [f"--synth-domain={INTERNAL},{addresses.VPC_CIDR},ip-", f"--local=/{INTERNAL}/"]
     command += [f"--server={server}" for server in upstreams()]
     state = docker.ensure_container(
         "dns", images.services(), ["--network", addresses.NETWORK, "--ip", addresses.RESOLVER,

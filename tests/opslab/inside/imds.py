@@ -1,7 +1,8 @@
 """The instance metadata service of one host, version 2 only.
 
 Runs in the container whose network the host shares, and owns 169.254.169.254 there before the host
-boots. What it tells is read from /lab/instance.json at every request; role credentials come from
+boots. It listens on a port of its own, to which port 80 of that address alone is led: on an instance,
+port 80 is free for a web server. What it tells is read from /lab/instance.json at every request; role credentials come from
 the lab's AWS by AssumeRole. Requests are recorded, one JSON line each.
 """
 
@@ -17,6 +18,7 @@ import time
 import boto3
 
 ADDRESS = "169.254.169.254"
+PORT = 8169
 INSTANCE = "/lab/instance.json"
 USER_DATA = "/lab/user-data"
 RECORD = "/lab/imds.jsonl"
@@ -162,6 +164,17 @@ class Service(http.server.BaseHTTPRequestHandler):
         """Requests are in the record."""
 
 
-if __name__ == "__main__":
+def own_address():
+    """The address on lo, and its port 80 led here, for processes and for containers inside the host.
+
+    A table of its own: `iptables` in the host does not show it, and no flush there touches it.
+    """
     subprocess.run(["ip", "address", "replace", f"{ADDRESS}/32", "dev", "lo"], check=True)
-    http.server.ThreadingHTTPServer((ADDRESS, 80), Service).serve_forever()
+    lead = f"ip daddr {ADDRESS} tcp dport 80 dnat to {ADDRESS}:{PORT}"
+    chains = "".join(f"chain {hook} {{ type nat hook {hook} priority -110; {lead}; }}\n" for hook in ("output", "prerouting"))
+    subprocess.run(["nft", "-f", "-"], input=f"table ip lab_metadata {{\n{chains}}}\n", text=True, check=True)
+
+
+if __name__ == "__main__":
+    own_address()
+    http.server.ThreadingHTTPServer((ADDRESS, PORT), Service).serve_forever()
