@@ -43,7 +43,7 @@ OPEN = [
     # The page asks by the quoted name where it has one.
     *_all(200, "GET", "/api/models/%22marts%22.%22technician_load%22"),
     # Another spelling of an open route is that route.
-    *_all(200, "GET", "//api/models /api/./models /api/x/../models /api/%6dodels"),
+    *_all(200, "GET", "/css/../ //api/models /api/./models /api/x/../models /api/%6dodels"),
     # Static files answer HEAD; the UI's own routes do not know it, which is not for the proxy to hide.
     *_all(200, "HEAD", "/css/design.css"),
     *_all(405, "HEAD", "/ /health /api/models"),
@@ -54,6 +54,7 @@ REFUSED = [
     *_all(403, "GET", "/api/files /api/files/config.yaml /api/files/.env /api/commands/test"),
     *_all(403, "GET", "/api/files/models/staging/sessions.sql /api/table_diff?source=prod&target=dev"),
     *_all(403, "GET", "/openapi.json /docs /redoc /docs/oauth2-redirect /editor /plan /api /api/"),
+    *_all(403, "GET", "/.refused/api /.refused/page /health/ /api/events/ /assets/ /index.html"),
     # Writes and commands.
     *_all(403, "POST", "/api/files/evil.txt /api/directories/evil /api/plan /api/plan/cancel"),
     *_all(403, "POST", "/api/commands/apply /api/commands/evaluate /api/commands/fetchdf"),
