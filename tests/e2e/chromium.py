@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Self
 
 
 class BrowserError(Exception):
@@ -37,7 +38,7 @@ class Page:
         self._unread = b""
         self._session: str | None = None
 
-    def __enter__(self) -> "Page":
+    def __enter__(self) -> Self:
         self._profile = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
         try:
             self._start()
