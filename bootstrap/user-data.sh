@@ -9,7 +9,7 @@ finish() { # a failure is one line on console and in the journal; in the stack e
   echo "ops-agent: boot failed: $reason" | systemd-cat -t ops-agent -p err
   [ ! -w /dev/console ] || echo "ops-agent: boot failed: $reason" >/dev/console
   token=$(imds -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)
-  id=$(imds -H "X-aws-ec2-metadata-token: $token" http://169.254.169.254/latest/meta-data/instance-id)
+  id=$(imds -H "X-aws-ec2-metadata-token: $token" http://169.254.169.254/latest/meta-data/instance-id) || id=unknown
   aws cloudformation signal-resource --stack-name ${AWS::StackName} --logical-resource-id ${Resource} --status FAILURE \
     --unique-id "$(printf %.64s "$id $reason")" 2>&1 | systemd-cat -t ops-agent -p err; exit $code
 }; trap finish EXIT
