@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
@@ -21,8 +22,8 @@ const SYNC_THREADS: usize = 8;
 /// How often a temporary is made anew when a cleaner took it between its creation and its lock.
 const CREATE_ATTEMPTS: usize = 8;
 
-/// A file as it should be.
-#[derive(Debug, Clone)]
+/// A file as it should be. Its `Debug` form shows no content: that may be a secret.
+#[derive(Clone)]
 pub struct Replacement {
     /// Where; already below the root. A symbolic link in this place is itself replaced, never
     /// written through: what it points at stays as it was.
@@ -33,6 +34,12 @@ pub struct Replacement {
     pub mode: u32,
     /// Owner and group; `None` leaves the agent's own.
     pub owner: Option<(u32, u32)>,
+}
+
+impl fmt::Debug for Replacement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} bytes, mode {:04o})", self.path.display(), self.content.len(), self.mode)
+    }
 }
 
 /// Replaces all the files, staged together: every temporary is written, then all are synced, then

@@ -34,7 +34,8 @@ pub(super) async fn find(host: &Host) -> Result<Option<Docker>> {
     // takes what it cannot read for no credentials at all. Differs for passwords with `~`, `?`, `>`.
     let client = client.with_request_modifier(|mut request| {
         if let Some(value) = request.headers_mut().get_mut("X-Registry-Auth") {
-            let safe = value.to_str().map(|text| text.replace('+', "-").replace('/', "_")).unwrap_or_default();
+            let safe =
+                value.to_str().map(|text| text.replace('+', "-").replace('/', "_")).unwrap_or_default();
             if let Ok(safe) = safe.parse() {
                 *value = safe;
             }
@@ -106,7 +107,8 @@ pub(super) async fn stop(docker: &Docker, host: &Host, subject: &str, container:
             Ok(Err(error)) => return Err(failed("stop", container, &error)),
             Err(_) => {
                 let seconds = began.elapsed().as_secs();
-                let text = format!("waiting for {container} to stop, {seconds} of at most {} s", limit.as_secs());
+                let text =
+                    format!("waiting for {container} to stop, {seconds} of at most {} s", limit.as_secs());
                 host.progress.step(subject, &text);
             }
         }

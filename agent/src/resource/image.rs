@@ -56,9 +56,10 @@ impl Resource for Image {
 
     fn id(&self) -> Id {
         // The digest's first digits tell images apart; the plan shows all of it.
-        let name = self.reference.split_once("@sha256:").map(|(repository, hex)| {
-            format!("{repository}@{}", hex.get(..12).unwrap_or(hex))
-        });
+        let name = self
+            .reference
+            .split_once("@sha256:")
+            .map(|(repository, hex)| format!("{repository}@{}", hex.get(..12).unwrap_or(hex)));
         Id::new(Kind::Image, name.unwrap_or_else(|| self.reference.clone()))
     }
 
@@ -121,12 +122,21 @@ fn pull_failed(reference: &str, registry: &str, error: &Bollard) -> Error {
         other => return other,
     };
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    let (status, message) = if says(&["unauthorized", "no basic auth", "authentication required", "access denied", "is denied"]) {
+    let (status, message) = if says(&[
+        "unauthorized",
+        "no basic auth",
+        "authentication required",
+        "access denied",
+        "is denied",
+    ]) {
         (Some(403), format!("{registry} lets this host not pull it; check the login and its policy ({text})"))
     } else if says(&["verification failed", "unexpected digest", "does not match"]) {
         (Some(409), format!("what {registry} sent has not this digest ({text})"))
     } else if says(&["manifest unknown", "not found", "name unknown"]) {
-        (Some(404), format!("{registry} has no such image; check image.reference and that it was pushed ({text})"))
+        (
+            Some(404),
+            format!("{registry} has no such image; check image.reference and that it was pushed ({text})"),
+        )
     } else {
         (status, text)
     };
@@ -201,7 +211,10 @@ mod tests {
     #[test]
     fn registries_by_dockers_rule() {
         assert_eq!(registry("127.0.0.1:5000/sqlmesh"), "127.0.0.1:5000");
-        assert_eq!(registry("123.dkr.ecr.eu-west-1.amazonaws.com/a/b"), "123.dkr.ecr.eu-west-1.amazonaws.com");
+        assert_eq!(
+            registry("123.dkr.ecr.eu-west-1.amazonaws.com/a/b"),
+            "123.dkr.ecr.eu-west-1.amazonaws.com"
+        );
         assert_eq!(registry("library/debian"), "docker.io");
     }
 
@@ -215,9 +228,8 @@ mod tests {
 
     #[test]
     fn what_the_daemon_says_of_a_pull_decides_whether_to_retry() {
-        let said = |text: &str| {
-            pull_failed("r/a@sha256:0", "r", &Bollard::DockerStreamError { error: text.into() })
-        };
+        let said =
+            |text: &str| pull_failed("r/a@sha256:0", "r", &Bollard::DockerStreamError { error: text.into() });
         assert!(!said("manifest for r/a@sha256:0 not found: manifest unknown").is_transient());
         assert!(!said("unauthorized: authentication required").is_transient());
         assert!(!said("manifest verification failed for digest sha256:0").is_transient());

@@ -65,7 +65,11 @@ impl Container {
 /// What differs, never empty: it is asked only when the hashes differ.
 pub(super) fn changes(was: Option<&Container>, spec: &Container) -> Vec<Change> {
     let Some(was) = was else {
-        return vec![Change::new("container", Some("not made by ops-agent".into()), Some(spec.image.clone()))];
+        return vec![Change::new(
+            "container",
+            Some("not made by ops-agent".into()),
+            Some(spec.image.clone()),
+        )];
     };
     let (before, after) = (was.parts(), spec.parts());
     let mut changes = Vec::new();

@@ -63,9 +63,10 @@ fn host_config(spec: &Container, journal: bool, restart: bool) -> HostConfig {
         let binding = PortBinding { host_ip: Some(address.clone()), host_port: Some(outside.to_string()) };
         ports.entry(format!("{inside}/tcp")).or_default().get_or_insert_default().push(binding);
     }
-    let tmpfs = spec.tmpfs.iter().map(|(path, mib)| {
-        (path.clone(), format!("rw,noexec,nosuid,nodev,size={},mode=1777", mib * MIB))
-    });
+    let tmpfs = spec
+        .tmpfs
+        .iter()
+        .map(|(path, mib)| (path.clone(), format!("rw,noexec,nosuid,nodev,size={},mode=1777", mib * MIB)));
     // A bind by `Mounts`, unlike one by `Binds`, fails when its source is missing, instead of making an
     // empty directory there: secrets on tmpfs are missing until the agent has run after a boot.
     let mounts = spec.mounts.iter().map(|mount| DockerMount {

@@ -95,7 +95,9 @@ pub(in crate::resource) async fn wait(
         let detail = match health {
             Health::Healthy if settled => return Ok(()),
             Health::Stopped => Some(ending(&inspected)),
-            _ if restarts >= RESTARTS => Some(format!("{}, started {restarts} times again", ending(&inspected))),
+            _ if restarts >= RESTARTS => {
+                Some(format!("{}, started {restarts} times again", ending(&inspected)))
+            }
             _ if began.elapsed() >= limit => Some(format!(
                 "{} after {} s{}",
                 health.as_str(),
@@ -140,12 +142,8 @@ fn last_check(inspected: &ContainerInspectResponse) -> Option<String> {
 
 /// The last lines of a container's log, joined to one; empty when they cannot be had.
 async fn last_words(docker: &Docker, name: &str) -> String {
-    let options = LogsOptions {
-        stdout: true,
-        stderr: true,
-        tail: LAST_LINES.to_string(),
-        ..LogsOptions::default()
-    };
+    let options =
+        LogsOptions { stdout: true, stderr: true, tail: LAST_LINES.to_string(), ..LogsOptions::default() };
     let mut log = docker.logs(name, Some(options));
     let mut lines = Vec::new();
     while let Some(Ok(piece)) = log.next().await {

@@ -39,7 +39,9 @@ pub(super) async fn look(docker: &Docker, spec: &Container) -> Result<Current> {
 async fn found(docker: &Docker, name: &str) -> Result<Option<Found>> {
     match docker.inspect_container(name, None).await {
         // The daemon also answers to the beginning of an id, and a name can look like one.
-        Ok(inspected) if inspected.name.as_deref().map(|found| found.trim_start_matches('/')) == Some(name) => {
+        Ok(inspected)
+            if inspected.name.as_deref().map(|found| found.trim_start_matches('/')) == Some(name) =>
+        {
             Ok(Some(Found::from(inspected)))
         }
         Ok(_) => Ok(None),
@@ -160,7 +162,8 @@ impl Replacing<'_> {
     async fn create(&self) -> Result<()> {
         let name = &self.spec.name;
         self.step("creating");
-        let options = CreateContainerOptions { name: Some(name.clone()), ..CreateContainerOptions::default() };
+        let options =
+            CreateContainerOptions { name: Some(name.clone()), ..CreateContainerOptions::default() };
         let body = creation(self.spec, has_journal(self.host), true);
         let created = self.docker.create_container(Some(options), body).await;
         created.map(drop).map_err(|error| failed("create", name, &error))
