@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::host::replace::{Replacement, replace};
@@ -19,11 +20,12 @@ use crate::{Error, Result};
 const POLL: Duration = Duration::from_millis(200);
 
 /// Who holds the lock.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Holder {
     /// Process id.
     pub pid: u32,
     /// Since when, RFC 3339.
+    #[schemars(with = "String")]
     pub since: Timestamp,
     /// Why it runs: `boot`, `timer`, `manual`, …
     pub reason: String,

@@ -62,7 +62,8 @@ async fn look(resource: &Shared, host: &Host) -> Result<Diff> {
 }
 
 /// Milliseconds, for reports.
-pub(super) fn millis(duration: std::time::Duration) -> u64 {
+#[must_use]
+pub fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -5,6 +5,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::resource::{Change, Id, Kind};
 
+pub mod ask;
+pub mod health;
+pub mod journal;
+pub mod plan;
+pub mod signal;
+pub mod status;
+pub mod store;
+pub mod text;
+mod wrap;
+
+#[cfg(test)]
+pub mod examples;
+#[cfg(test)]
+mod schema_tests;
+
 /// Version of the JSON form; raised when a field changes its meaning or goes away.
 pub const SCHEMA_VERSION: u32 = 1;
 
@@ -31,11 +46,24 @@ pub struct Report {
     pub services: Vec<Service>,
     /// Units that still owe a restart.
     pub owed_restarts: Vec<String>,
+    /// States that are neither done nor failed, for people: "waiting for a project".
+    #[serde(default)]
+    pub notices: Vec<String>,
+}
+
+impl Report {
+    /// How many resources ended so.
+    #[must_use]
+    pub fn count(&self, outcome: Outcome) -> usize {
+        self.resources.iter().filter(|resource| resource.outcome == outcome).count()
+    }
 }
 
 /// One run of `converge`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
+    /// Names the run in the journal (`OPS_RUN`).
+    pub id: String,
     /// Why it ran: `boot`, `timer`, `manual`, or what `--reason` said.
     pub reason: String,
     /// RFC 3339, UTC.
@@ -64,6 +92,21 @@ pub enum Outcome {
     Skipped,
     /// Stopped by a signal.
     Interrupted,
+}
+
+impl Outcome {
+    /// The word shown to people; the same as in JSON and in the journal.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unchanged => "unchanged",
+            Self::Changed => "changed",
+            Self::Pending => "pending",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Interrupted => "interrupted",
+        }
+    }
 }
 
 /// One source of inputs.

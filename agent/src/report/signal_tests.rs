@@ -1,0 +1,116 @@
+use std::sync::Mutex;
+
+use super::*;
+
+fn at(minute: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + minute * 60).unwrap()
+}
+
+fn target() -> SignalTarget {
+    SignalTarget { stack: "ops-sqlmesh".to_owned(), resource: "Host".to_owned() }
+}
+
+fn failed(reason: &str, needs_a_person: bool) -> Verdict {
+    Verdict::Failed { reason: reason.to_owned(), needs_a_person }
+}
+
+fn begun() -> Signal {
+    Signal::Undecided { since: at(0) }
+}
+
+#[test]
+fn success_is_said_after_a_verified_run_only() {
+    let signal = begun().after_run(Verdict::Verified, at(0), at(1));
+    assert!(matches!(signal, Signal::Pending { status: Status::Success, .. }));
+    assert_eq!(begun().after_run(Verdict::Interrupted, at(0), at(1)), begun());
+}
+
+#[test]
+fn a_failure_that_may_pass_is_said_only_after_ten_minutes() {
+    let early = begun().after_run(failed("database asleep", false), at(0), at(9));
+    assert_eq!(early, begun());
+    let late = early.after_run(failed("database gone", false), at(9), at(10));
+    assert!(
+        matches!(late, Signal::Pending { status: Status::Failure, reason: Some(reason), .. } if reason == "database gone")
+    );
+}
+
+#[test]
+fn a_failure_that_needs_a_person_is_said_at_once() {
+    let signal = begun().after_run(failed("unknown key", true), at(0), at(0));
+    assert!(matches!(signal, Signal::Pending { status: Status::Failure, .. }));
+}
+
+#[test]
+fn what_was_not_sent_yet_follows_the_truth() {
+    let success = begun().after_run(Verdict::Verified, at(0), at(1));
+    assert_eq!(success.after_run(failed("x", false), at(2), at(3)), begun());
+    let failure = begun().after_run(failed("first", true), at(0), at(1));
+    let still = failure.clone().after_run(failed("second", true), at(2), at(3));
+    assert!(matches!(still, Signal::Pending { reason: Some(reason), .. } if reason == "first"));
+    let well = failure.after_run(Verdict::Verified, at(2), at(3));
+    assert!(matches!(well, Signal::Pending { status: Status::Success, .. }));
+}
+
+#[test]
+fn nothing_follows_an_acknowledgement() {
+    let done = Signal::Acknowledged { status: Status::Success, at: at(1), note: None };
+    assert_eq!(done.clone().after_run(failed("x", true), at(20), at(30)), done);
+    assert_eq!(done.clone().answered(Answer::Failed("x".to_owned()), at(30)), done);
+    assert_eq!(Signal::NotConfigured.after_run(Verdict::Verified, at(0), at(1)), Signal::NotConfigured);
+}
+
+#[test]
+fn a_host_made_from_an_image_of_another_begins_anew() {
+    let done = Signal::Acknowledged { status: Status::Success, at: at(1), note: None };
+    let kept = KeptSignal { target: "ops-sqlmesh/Host".to_owned(), instance: "i-1".to_owned(), signal: done };
+    assert_eq!(KeptSignal::resume(Some(kept.clone()), Some(&target()), "i-1", at(5)), kept);
+    assert_eq!(
+        KeptSignal::resume(Some(kept.clone()), Some(&target()), "i-2", at(5)).signal,
+        Signal::Undecided { since: at(5) }
+    );
+    assert_eq!(KeptSignal::resume(Some(kept), None, "i-1", at(5)).signal, Signal::NotConfigured);
+}
+
+#[test]
+fn the_reason_fits_the_only_field_there_is() {
+    assert_eq!(unique_id("i-0123456789abcdef0", None), "i-0123456789abcdef0");
+    let id = unique_id("i-0123456789abcdef0", Some("image:registry/sqlmesh: no such\nmanifest – cafe"));
+    assert_eq!(id, "i-0123456789abcdef0 image:registry/sqlmesh: no such manifest caf");
+    assert!(id.chars().count() <= 64);
+}
+
+/// Answers as told, and keeps what was sent.
+struct Script(Mutex<Vec<Answer>>, Mutex<Vec<(String, Status)>>);
+
+#[async_trait]
+impl Sender for Script {
+    async fn send(&self, _target: &SignalTarget, unique_id: &str, status: Status) -> Answer {
+        self.1.lock().unwrap().push((unique_id.to_owned(), status));
+        self.0.lock().unwrap().remove(0)
+    }
+}
+
+#[tokio::test]
+async fn a_signal_is_kept_until_acknowledged_and_then_never_sent_again() {
+    let answers = vec![Answer::Failed("no route".to_owned()), Answer::Taken];
+    let sender = Script(Mutex::new(answers), Mutex::default());
+    let mut kept = KeptSignal::resume(None, Some(&target()), "i-1", at(0));
+    for minute in 1..6 {
+        kept.signal = kept.signal.after_run(Verdict::Verified, at(minute), at(minute));
+        let text = serde_json::to_string(&kept).unwrap();
+        kept = serde_json::from_str::<KeptSignal>(&text)
+            .unwrap()
+            .deliver(Some(&target()), &sender, at(minute))
+            .await;
+    }
+    assert_eq!(kept.signal, Signal::Acknowledged { status: Status::Success, at: at(2), note: None });
+    let sent = vec![("i-1".to_owned(), Status::Success); 2];
+    assert_eq!(*sender.1.lock().unwrap(), sent);
+}
+
+#[test]
+fn no_longer_waiting_is_told_from_a_mistake() {
+    assert!(not_waiting("Resource Host is in CREATE_COMPLETE state and can not be signaled"));
+    assert!(!not_waiting("Stack 'ops-sqlmesh' does not exist"));
+}
