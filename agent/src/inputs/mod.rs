@@ -6,6 +6,20 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+pub mod aws;
+pub mod cache;
+pub mod failure;
+mod fetch;
+pub mod imds;
+pub mod local;
+pub mod objects;
+pub mod parameters;
+pub mod registries;
+pub mod secrets;
+
+pub use fetch::{Connection, Fetched, connect, connect_in, fetch};
+pub use local::identity;
+
 /// Who this host is: `/etc/ops-agent/host.toml`, overridden by arguments.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,6 +81,10 @@ pub struct Inputs {
     pub objects: BTreeMap<String, Document>,
     /// Parameters under `/ops-vpc/ROLE/`.
     pub parameters: Vec<Parameter>,
+    /// Names of parameters that exist and whose value is not known: `SecureString`s, which are not
+    /// kept, while SSM cannot be asked.
+    #[serde(default)]
+    pub unknown: Vec<String>,
     /// Files of `/etc/ops-agent/config.d`, in order.
     pub local: Vec<Document>,
 }
@@ -94,6 +112,15 @@ pub struct SecretProblem {
     pub message: String,
     /// Whether it may be had later (AWS unreachable): what is on tmpfs is then kept and used.
     pub held: bool,
+}
+
+/// What arguments say in place of `/etc/ops-agent/host.toml`.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// The role.
+    pub role: Option<String>,
+    /// The artifact bucket.
+    pub bucket: Option<String>,
 }
 
 /// Where inputs come from: arguments of the command line.

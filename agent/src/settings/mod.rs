@@ -126,6 +126,13 @@ pub struct SecretNeed {
 pub fn resolve(role: Role, inputs: &Inputs) -> Result<(Settings, Vec<EffectiveValue>)> {
     let mut problems = Vec::new();
     let merged = Merged::new(role, fragments(role, inputs, &mut problems));
+    // Without its value the next lower layer would hold, which nobody asked for.
+    problems.extend(inputs.unknown.iter().map(|name| {
+        format!(
+            "parameter {name}: it is a SecureString, which is never kept on disk, and SSM could not be asked; \
+             the next run tries again"
+        )
+    }));
     problems.extend(merged.problems());
     problems.extend(merged.missing().map(|key| {
         format!(

@@ -143,3 +143,14 @@ fn one_file_can_be_checked_alone() {
     let said = check(Role::SqlmeshServer, &document("x.toml", "ui.prot = 8080\n")).unwrap_err().to_string();
     assert_eq!(said, "x.toml line 1: unknown key ui.prot; did you mean ui.port?");
 }
+
+#[test]
+fn a_parameter_without_its_value_does_not_fall_back_to_a_lower_layer() {
+    let mut inputs = inputs(&format!("image.reference = \"{IMAGE}\"\ndatabase.host = \"old.lab\"\n"));
+    inputs.unknown.push("/ops-vpc/sqlmesh-server/database/host".into());
+    let said = problems(&inputs).concat();
+    assert!(
+        said.starts_with("parameter /ops-vpc/sqlmesh-server/database/host: it is a SecureString"),
+        "{said}"
+    );
+}
