@@ -40,7 +40,8 @@ elif words[:2] == ["s3", "cp"]:
     source, destination = [word for word in words[2:] if not word.startswith("--")]
     path = world / "s3" / source.removeprefix("s3://")
     if not path.exists():
-        sys.exit(f"fatal error: An error occurred (404) when calling the HeadObject operation: Key \\"{path.name}\\" does not exist")
+        sys.exit("fatal error: An error occurred (404) when calling the HeadObject operation: "
+                 f"Key \\"{path.name}\\" does not exist")
     shutil.copy(path, destination)
 elif words[:2] == ["cloudformation", "signal-resource"]:
     if (world / "no-signals").exists():
