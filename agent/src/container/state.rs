@@ -80,6 +80,12 @@ pub enum RunOutcome {
     Success,
     /// No interval was due.
     NothingToDo,
+    /// At least one model failed; the next run tries it again.
+    ModelFailed,
+    /// The state database could not be reached or used.
+    DatabaseDown,
+    /// State and image are of different versions of SQLMesh: nothing runs until somebody migrates.
+    NeedsMigration,
     /// SQLMesh said no.
     Failed,
     /// Something outside ended it.
@@ -96,6 +102,9 @@ impl RunOutcome {
         match self {
             Self::Success => "success",
             Self::NothingToDo => "nothing to do",
+            Self::ModelFailed => "a model failed",
+            Self::DatabaseDown => "database down",
+            Self::NeedsMigration => "needs a migration",
             Self::Failed => "failed",
             Self::Killed => "killed",
             Self::Unknown => "unknown",
