@@ -19,7 +19,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, 
 use tokio_util::sync::CancellationToken;
 
 use super::schedule::Schedule;
-use super::state::{Activity, HEARTBEAT_SECONDS, LastRun, RunOutcome, SchedulerState};
+use super::state::{Activity, HEARTBEAT_SECONDS, LastRun, SchedulerState};
 use super::verdict::{Verdict, plain};
 use crate::host::replace::{Replacement, replace};
 use crate::{Error, Result};

@@ -2,6 +2,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::container::state::RunOutcome;
 
 /// Output that a test can read while the supervisor writes.
 #[derive(Clone, Default)]
