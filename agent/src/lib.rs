@@ -1,6 +1,7 @@
 //! `ops-agent`: makes an EC2 instance of the operations VPC what it should be, keeps it so, and
 //! says what it did. The map of the crate is in ARCHITECTURE.md.
 
+pub mod cli;
 pub mod container;
 pub mod engine;
 pub mod error;
