@@ -170,8 +170,11 @@ fn table(values: &[EffectiveValue]) -> String {
             let over: Vec<_> = row.overrides.iter().map(ToString::to_string).collect();
             format!(", over {}", over.join(" and "))
         };
-        let _ =
-            writeln!(text, "{KEY}{key:keys$}{KEY:#}  {style}{value:widest$}  {}{over}{style:#}", row.origin);
+        // A long value has its origin below it.
+        let indent = keys + widest + 4;
+        let gap = if value.len() > widest { format!("\n{:indent$}", "") } else { "  ".into() };
+        let from = &row.origin;
+        let _ = writeln!(text, "{KEY}{key:keys$}{KEY:#}  {style}{value:widest$}{gap}{from}{over}{style:#}");
     }
     text
 }
@@ -226,7 +229,26 @@ mod tests {
         };
         let (_, values) = settings::resolve(Role::SqlmeshServer, &inputs).unwrap();
         let plain = anstream::adapter::strip_str(&table(&values)).to_string();
-        insta::assert_snapshot!(plain, @"");
+        insta::assert_snapshot!(plain, @r"
+        docker.version              (unset)                 built-in default
+        image.reference             registry.lab/sqlmesh@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+                                                            s3://B/config/sqlmesh-server.toml line 2
+        project.bundle              (unset)                 built-in default
+        database.host               (unset)                 built-in default
+        database.port               5432                    built-in default
+        database.name               sqlmesh_state           built-in default
+        database.secret             aurora-data-operations  built-in default
+        database.ca_bundle          config/rds-ca.pem       built-in default
+        warehouse.secret            snowflake-warehouse     built-in default
+        warehouse.env_prefix        SNOWFLAKE_              built-in default
+        ui.port                     8000                    built-in default
+        ui.allow                    (empty list)            s3://B/config/sqlmesh-server.toml line 4
+        ui.memory_mb                768 MiB                 built-in default
+        ui.proxy_version            (unset)                 built-in default
+        scheduler.interval_seconds  120 seconds             /etc/ops-agent/config.d/10.toml line 1, over s3://B/config/sqlmesh-server.toml line 6
+        scheduler.drain_seconds     3600 seconds            built-in default
+        scheduler.memory_mb         1024 MiB                built-in default
+        ");
     }
 
     #[test]
