@@ -102,8 +102,8 @@ impl RunOutcome {
         match self {
             Self::Success => "success",
             Self::NothingToDo => "nothing to do",
-            Self::ModelFailed => "a model failed",
-            Self::DatabaseDown => "database down",
+            Self::ModelFailed => "failed in a model",
+            Self::DatabaseDown => "found the database down",
             Self::NeedsMigration => "needs a migration",
             Self::Failed => "failed",
             Self::Killed => "killed",

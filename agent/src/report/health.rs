@@ -117,7 +117,7 @@ fn judge(state: &SchedulerState, now: Timestamp) -> Finding {
         None => (State::Healthy, "no run has ended yet".to_owned()),
         Some(last) => match last.outcome {
             RunOutcome::Success | RunOutcome::NothingToDo => (State::Healthy, String::new()),
-            RunOutcome::Failed | RunOutcome::Killed | RunOutcome::Unknown => {
+            _ => {
                 let message =
                     if last.message.is_empty() { String::new() } else { format!(": {}", last.message) };
                 (State::Unhealthy, format!("last run {}{message}", last.outcome.as_str()))
