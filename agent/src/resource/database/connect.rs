@@ -1,0 +1,138 @@
+//! A connection over TLS that is verified against the given CAs alone, as libpq's `verify-full`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinHandle;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Config};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::{Database, failure};
+use crate::{Error, Result};
+
+/// The database that every server has, to ask about the others from.
+const MAINTENANCE_DATABASE: &str = "postgres";
+/// How long one attempt may take. Aurora Serverless takes the connection of a client while it wakes, and
+/// lets it wait for some 15 s, or 30 s and more after a long pause: an attempt cut off sooner starts that
+/// wait anew.
+const ATTEMPT: Duration = Duration::from_secs(45);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How long a wait goes on before it is worth a word.
+const SPEAKS_AFTER: Duration = Duration::from_secs(2);
+
+/// A client, with the task that moves its bytes; both end together.
+pub(super) struct Connection {
+    pub(super) client: Client,
+    mover: JoinHandle<()>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.mover.abort();
+    }
+}
+
+/// Connects, and where that fails in a way that passes, tries again until `wake` has run out.
+pub(super) async fn connect(
+    database: &Database,
+    user: &str,
+    password: &SecretString,
+    wake: Duration,
+    say: impl Fn(&str),
+) -> Result<Connection> {
+    let tls = tls(database)?;
+    let mut config = Config::new();
+    config
+        .user(user)
+        .password(password.expose_secret())
+        .dbname(MAINTENANCE_DATABASE)
+        .application_name("ops-agent")
+        .ssl_mode(SslMode::Require);
+    let began = Instant::now();
+    loop {
+        let left = wake.saturating_sub(began.elapsed());
+        let limit = ATTEMPT.min(left.max(Duration::from_secs(5)));
+        let attempt = tokio::time::timeout(limit, attempt(database, &config, tls.clone()));
+        let result = match speaking(attempt, began, &say).await {
+            Ok(result) => result,
+            Err(_) => Err(failure::with(database, true, format!("no answer within {} s", limit.as_secs()))),
+        };
+        match result {
+            Err(error) if error.is_transient() && began.elapsed() + PAUSE < wake => {
+                speaking(tokio::time::sleep(PAUSE), began, &say).await;
+            }
+            Err(Error::Database { host, database, transient: true, message }) => {
+                let waited = began.elapsed().as_secs();
+                let message = format!("{message}; waited {waited} s for it to wake up");
+                return Err(Error::Database { host, database, transient: true, message });
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Waits for a future, and says each second how long it has been since `began`.
+async fn speaking<F: Future>(future: F, began: Instant, say: &impl Fn(&str)) -> F::Output {
+    tokio::pin!(future);
+    loop {
+        match tokio::time::timeout(Duration::from_secs(1), &mut future).await {
+            Ok(output) => return output,
+            Err(_) if began.elapsed() < SPEAKS_AFTER => {}
+            Err(_) => say(&format!("database is waking up, {} s", began.elapsed().as_secs())),
+        }
+    }
+}
+
+async fn attempt(database: &Database, config: &Config, mut tls: MakeRustlsConnect) -> Result<Connection> {
+    let addresses: Vec<_> = lookup_host((database.host.as_str(), database.port))
+        .await
+        .map_err(|error| {
+            let message = format!("the name {} cannot be resolved ({error}); check database.host", database.host);
+            failure::with(database, false, message)
+        })?
+        .collect();
+    let stream = TcpStream::connect(addresses.as_slice()).await.map_err(|error| {
+        failure::with(database, failure::is_transient(&error), error.to_string())
+    })?;
+    let connector = <MakeRustlsConnect as MakeTlsConnect<TcpStream>>::make_tls_connect(&mut tls, &database.host)
+        .map_err(|error| failure::with(database, false, error.to_string()))?;
+    let (client, connection) =
+        config.connect_raw(stream, connector).await.map_err(|error| failure::of(database, &error))?;
+    let mover = tokio::spawn(async move {
+        // Its error is also the error of whatever the client was asked.
+        let _ = connection.await;
+    });
+    Ok(Connection { client, mover })
+}
+
+/// TLS that trusts the bundle's CAs and no other.
+fn tls(database: &Database) -> Result<MakeRustlsConnect> {
+    let refuse = |why: String| Error::Refused {
+        what: "the CA bundle of the database".into(),
+        why,
+        fix: "check the object that database.ca_bundle names in the artifact bucket".into(),
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(database.ca_bundle.as_bytes()) {
+        let certificate = certificate.map_err(|error| refuse(format!("it is not PEM ({error})")))?;
+        roots.add(certificate).map_err(|error| refuse(format!("it holds what is no CA ({error})")))?;
+    }
+    if roots.is_empty() {
+        return Err(refuse("it holds no certificate".into()));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| refuse(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(MakeRustlsConnect::new(config))
+}
