@@ -2,3 +2,4 @@
 //! stderr is logs.
 
 pub mod config;
+pub mod container;

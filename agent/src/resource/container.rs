@@ -14,6 +14,7 @@ mod config;
 pub(super) mod health;
 mod replace;
 
+pub(super) use compare::is_of;
 pub(super) use config::{creation, has_journal};
 pub use health::Health;
 

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 use bollard::errors::Error as Bollard;
-use bollard::query_parameters::StopContainerOptions;
+use bollard::query_parameters::{RemoveContainerOptions, StopContainerOptions};
 use bollard::{API_DEFAULT_VERSION, Docker};
 
 use crate::host::Host;
@@ -112,5 +112,16 @@ pub(super) async fn stop(docker: &Docker, host: &Host, subject: &str, container:
                 host.progress.step(subject, &text);
             }
         }
+    }
+}
+
+/// Stops a container in its own time, and removes it. Fine when there is none.
+pub(super) async fn discard(docker: &Docker, host: &Host, subject: &str, container: &str) -> Result<()> {
+    stop(docker, host, subject, container).await?;
+    let options = RemoveContainerOptions { v: true, ..RemoveContainerOptions::default() };
+    match docker.remove_container(container, Some(options)).await {
+        Ok(()) => Ok(()),
+        Err(error) if is_not_found(&error) => Ok(()),
+        Err(error) => Err(failed("remove", container, &error)),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bollard::models::ContainerInspectResponse;
 use sha2::{Digest, Sha256};
 
 use super::Container;
@@ -60,6 +61,12 @@ impl Container {
         }
         parts
     }
+}
+
+/// Whether a container was made from this specification.
+pub(in crate::resource) fn is_of(inspected: &ContainerInspectResponse, spec: &Container) -> bool {
+    let labels = inspected.config.as_ref().and_then(|config| config.labels.as_ref());
+    labels.and_then(|labels| labels.get(HASH_LABEL)) == Some(&spec.hash())
 }
 
 /// What differs, never empty: it is asked only when the hashes differ.

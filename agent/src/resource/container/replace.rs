@@ -19,13 +19,13 @@ use std::time::Duration;
 use bollard::Docker;
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{
-    CreateContainerOptions, RemoveContainerOptions, RenameContainerOptions, StartContainerOptions,
+    CreateContainerOptions, RenameContainerOptions, StartContainerOptions,
 };
 
 use super::compare::{HASH_LABEL, SPEC_LABEL};
 use super::{Container, Current, Found, Health, creation, has_journal, health};
 use crate::host::Host;
-use crate::resource::docker::{failed, is_not_found, stop};
+use crate::resource::docker::{discard, failed, is_not_found, stop};
 use crate::{Error, Result};
 
 /// What there is under both names.
@@ -190,15 +190,8 @@ impl Replacing<'_> {
         renamed.map_err(|error| failed("rename", from, &error))
     }
 
-    /// Stops a container in its own time, and removes it.
     async fn discard(&self, name: &str) -> Result<()> {
-        self.stop(name).await?;
-        let options = RemoveContainerOptions { v: true, ..RemoveContainerOptions::default() };
-        match self.docker.remove_container(name, Some(options)).await {
-            Ok(()) => Ok(()),
-            Err(error) if is_not_found(&error) => Ok(()),
-            Err(error) => Err(failed("remove", name, &error)),
-        }
+        discard(self.docker, self.host, &self.subject(), name).await
     }
 
     fn subject(&self) -> String {
