@@ -40,7 +40,11 @@ fn read(directory: &Path) -> Result<BTreeMap<String, OsString>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(refused(what(), "there is no such directory", "run `ops-agent converge`: it writes them"));
+            return Err(refused(
+                what(),
+                "there is no such directory",
+                "run `ops-agent converge`: it writes them",
+            ));
         }
         Err(error) => return Err(Error::io("read the secrets in", directory, error)),
     };
@@ -92,9 +96,8 @@ fn check_dotenv(path: &Path, given: &BTreeSet<String>) -> Result<()> {
         }
         Err(error) => return Err(Error::io("read", path, error)),
     };
-    let is_ours = |name: &&str| {
-        given.contains(*name) || RESERVED.contains(name) || name.starts_with(RESERVED_PREFIX)
-    };
+    let is_ours =
+        |name: &&str| given.contains(*name) || RESERVED.contains(name) || name.starts_with(RESERVED_PREFIX);
     match dotenv_names(&text).find(is_ours) {
         None => Ok(()),
         Some(name) => Err(refused(
@@ -185,7 +188,9 @@ mod tests {
             let result = check_dotenv(&project.path().join(".env"), &given);
             match name {
                 None => assert!(result.is_ok(), "{text:?}"),
-                Some(name) => assert!(result.unwrap_err().to_string().contains(&format!("sets {name},")), "{text:?}"),
+                Some(name) => {
+                    assert!(result.unwrap_err().to_string().contains(&format!("sets {name},")), "{text:?}")
+                }
             }
         }
     }

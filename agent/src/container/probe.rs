@@ -69,7 +69,8 @@ mod tests {
             for answer in answers {
                 let (mut stream, _) = listener.accept().unwrap();
                 let _ = stream.read(&mut [0; 1024]).unwrap();
-                write!(stream, "HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+                write!(stream, "HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                    .unwrap();
             }
         });
         url
@@ -96,9 +97,8 @@ mod tests {
         let check = || heartbeat(&path, Duration::from_secs(60), now).map_err(|error| error.to_string());
         assert!(check().unwrap_err().contains("No such file"));
         let write = |at: &str| {
-            let text = format!(
-                r#"{{"state":"waiting","last":null,"next_start":null,"heartbeat":"{at}","runs":0}}"#
-            );
+            let text =
+                format!(r#"{{"state":"waiting","last":null,"next_start":null,"heartbeat":"{at}","runs":0}}"#);
             std::fs::write(&path, text).unwrap();
         };
         write("2026-11-24T08:00:00Z");

@@ -177,7 +177,8 @@ impl Supervisor<'_> {
             .process_group(0)
             .spawn()
             .map_err(cannot)?;
-        let pid = i32::try_from(child.id()).map(Pid::from_raw).map_err(|e| cannot(std::io::Error::other(e)))?;
+        let pid =
+            i32::try_from(child.id()).map(Pid::from_raw).map_err(|e| cannot(std::io::Error::other(e)))?;
         let (send, lines) = mpsc::channel(LINES_AHEAD);
         if let Some(stdout) = child.stdout.take() {
             tokio::spawn(read_lines(ChildStdout::from_std(stdout).map_err(cannot)?, send.clone()));

@@ -73,9 +73,7 @@ impl Verdict {
     #[must_use]
     pub fn end(self, code: Option<i32>) -> (RunOutcome, String) {
         let (outcome, message) = match code {
-            Some(0) if self.nothing_to_do => {
-                (RunOutcome::NothingToDo, self.next_ready.unwrap_or_default())
-            }
+            Some(0) if self.nothing_to_do => (RunOutcome::NothingToDo, self.next_ready.unwrap_or_default()),
             Some(0) => (RunOutcome::Success, String::new()),
             None => (RunOutcome::Killed, "a signal from outside ended it".into()),
             Some(code) => {
@@ -131,7 +129,8 @@ impl Failed {
 /// Whether a line is the last of a Python traceback, as in `psycopg2.OperationalError: …`.
 fn is_exception(line: &str) -> bool {
     let name = line.split(':').next().unwrap_or_default();
-    let is_path = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'_');
+    let is_path =
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'_');
     is_path && line.len() > name.len() && (name.ends_with("Error") || name.ends_with("Exception"))
 }
 

@@ -71,7 +71,9 @@ impl Database {
         Error::Refused {
             what: format!("database {} at {}", self.name, self.place()),
             why: format!("it belongs to {owner}, not to {user}"),
-            fix: format!("run ALTER DATABASE {name} OWNER TO {role} as {owner}, or set database.name to another"),
+            fix: format!(
+                "run ALTER DATABASE {name} OWNER TO {role} as {owner}, or set database.name to another"
+            ),
         }
     }
 }
@@ -89,7 +91,8 @@ impl Resource for Database {
             return Ok(Current::Held);
         }
         let connection = self.connect(host).await?;
-        let sql = "SELECT pg_catalog.pg_get_userbyid(datdba)::text FROM pg_catalog.pg_database WHERE datname = $1";
+        let sql =
+            "SELECT pg_catalog.pg_get_userbyid(datdba)::text FROM pg_catalog.pg_database WHERE datname = $1";
         let rows = connection.client.query_typed(sql, &[(&self.name, Type::TEXT)]).await;
         let rows = rows.map_err(|error| failure::of(self, &error))?;
         match rows.first() {

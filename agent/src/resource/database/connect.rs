@@ -95,15 +95,17 @@ async fn attempt(database: &Database, config: &Config, mut tls: MakeRustlsConnec
     let addresses: Vec<_> = lookup_host((database.host.as_str(), database.port))
         .await
         .map_err(|error| {
-            let message = format!("the name {} cannot be resolved ({error}); check database.host", database.host);
+            let message =
+                format!("the name {} cannot be resolved ({error}); check database.host", database.host);
             failure::with(database, false, message)
         })?
         .collect();
-    let stream = TcpStream::connect(addresses.as_slice()).await.map_err(|error| {
-        failure::with(database, failure::is_transient(&error), error.to_string())
-    })?;
-    let connector = <MakeRustlsConnect as MakeTlsConnect<TcpStream>>::make_tls_connect(&mut tls, &database.host)
-        .map_err(|error| failure::with(database, false, error.to_string()))?;
+    let stream = TcpStream::connect(addresses.as_slice())
+        .await
+        .map_err(|error| failure::with(database, failure::is_transient(&error), error.to_string()))?;
+    let connector =
+        <MakeRustlsConnect as MakeTlsConnect<TcpStream>>::make_tls_connect(&mut tls, &database.host)
+            .map_err(|error| failure::with(database, false, error.to_string()))?;
     let (client, connection) =
         config.connect_raw(stream, connector).await.map_err(|error| failure::of(database, &error))?;
     let mover = tokio::spawn(async move {

@@ -24,9 +24,10 @@ fn explain(database: &Database, error: &tokio_postgres::Error) -> (bool, String)
     let user = database.credentials.as_ref().map(|(user, _)| user.as_str()).unwrap_or_default();
     if let Some(said) = error.as_db_error() {
         return match said.code() {
-            &SqlState::INVALID_PASSWORD => {
-                (false, format!("it refuses the password of {user}; check the secret, or whether it was rotated"))
-            }
+            &SqlState::INVALID_PASSWORD => (
+                false,
+                format!("it refuses the password of {user}; check the secret, or whether it was rotated"),
+            ),
             &SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
                 (false, format!("it does not let {user} in: {}", said.message()))
             }
@@ -68,7 +69,8 @@ fn certificate(database: &Database, error: &TlsError) -> String {
     };
     match problem {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "its certificate is signed by no CA of the bundle; check config/rds-ca.pem in the artifact bucket".into()
+            "its certificate is signed by no CA of the bundle; check config/rds-ca.pem in the artifact bucket"
+                .into()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => format!(
             "its certificate is for another name than {}; set database.host to the name it is for",
@@ -87,8 +89,8 @@ fn certificate(database: &Database, error: &TlsError) -> String {
 /// Whether the same may succeed later: nothing listens, nothing answers, or the other side hung up.
 pub(super) fn is_transient(error: &io::Error) -> bool {
     use io::ErrorKind::{
-        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable,
-        TimedOut, UnexpectedEof,
+        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable,
+        NetworkUnreachable, TimedOut, UnexpectedEof,
     };
     matches!(
         error.kind(),
