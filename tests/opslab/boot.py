@@ -8,16 +8,29 @@ import urllib.request
 
 from opslab import addresses, docker, observed, progress
 
-SECONDS = 600
+SECONDS = 900
+PAUSE = 1.0
 
+# What can be seen in the file system of a host, in the usual order: phase and path.
+FILES = {
+    "systemd is up": "/run/systemd/private",
+    "agent installed": "/usr/bin/ops-agent",
+    "docker is up": "/run/docker.sock",
+    "secrets on tmpfs": "/run/ops-agent/secrets",
+}
+CLOUD_INIT_RESULT = "/run/cloud-init/result.json"
 
-def inside(host, *command):
-    """Whether a command run as root in the host succeeds."""
-    return subprocess.run(["docker", "exec", host.container, *command], capture_output=True).returncode == 0
+# What can be seen in the AWS calls of a host's role: phase, service, action, part of the resource.
+CALLS = (
+    ("release fetched", "s3", "GetObject", "/releases/"),
+    ("parameters read", "ssm", "GetParametersByPath", ""),
+    ("secrets read", "secretsmanager", "BatchGetSecretValue", ""),
+    ("registry login", "ecr", "GetAuthorizationToken", ""),
+)
 
 
 def ui_answers(host):
-    """Whether the web interface answers, with whatever status, at the host's address."""
+    """Whether the user interface is healthy, seen from outside the host."""
     try:
         with urllib.request.urlopen(f"http://{host.ip}:{addresses.UI_PORT}/health", timeout=2) as response:
             return response.status == 200
@@ -25,63 +38,53 @@ def ui_answers(host):
         return False
 
 
-def phases(host, since):
-    """What a boot goes through, in the usual order: a name and how to see that it was reached."""
-
-    def called(service, action, resource=""):
-        return any(call["service"] == service and call["action"] == action and resource in call["resource"]
-                   and call["status"] < 300 and call["role"] == host.iam_role for call in observed.calls(since))
-
-    return [
-        ("systemd is up", lambda: inside(host, "test", "-S", "/run/systemd/private")),
-        ("cloud-init has the user-data", lambda: any(
-            request["path"].endswith("/user-data") and request["status"] == 200 for request in observed.imds(host, since))),
-        ("release fetched", lambda: called("s3", "GetObject", "/releases/")),
-        ("agent installed", lambda: inside(host, "test", "-x", "/usr/bin/ops-agent")),
-        ("parameters read", lambda: called("ssm", "GetParametersByPath")),
-        ("secrets read", lambda: called("secretsmanager", "BatchGetSecretValue")),
-        ("docker is up", lambda: inside(host, "test", "-S", "/run/docker.sock")),
-        ("registry login", lambda: called("ecr", "GetAuthorizationToken")),
-        ("user interface answers", lambda: ui_answers(host)),
-    ]
+def files_of(host):
+    """Which of FILES exist, and cloud-init's errors as a list once it is done (else None). One docker exec."""
+    script = "".join(f"[ -e {path} ] && echo {path}; " for path in FILES.values())
+    said = subprocess.run(["docker", "exec", host.container, "sh", "-c", f"{script} cat {CLOUD_INIT_RESULT} 2>/dev/null"],
+                          capture_output=True, text=True).stdout
+    paths, brace, rest = said.partition("{")
+    errors = json.loads(brace + rest)["v1"]["errors"] if rest.strip().endswith("}") else None
+    return set(paths.split()), errors
 
 
-def finished(host, since):
-    """Cloud-init's end, as (status, errors), or None while it runs."""
-    done = subprocess.run(["docker", "exec", host.container, "cat", "/run/cloud-init/result.json"],
-                          capture_output=True, text=True)
-    if done.returncode:
-        return None
-    try:
-        return json.loads(done.stdout)["v1"]["errors"]
-    except (ValueError, KeyError):
-        return None
+def phases_now(host, since):
+    """The phases that the host has reached, and cloud-init's errors once it is done."""
+    present, errors = files_of(host)
+    reached = [phase for phase, path in FILES.items() if path in present]
+    if any(asked["path"].endswith("/user-data") and asked["status"] == 200 for asked in observed.imds(host, since)):
+        reached.append("cloud-init has the user-data")
+    calls = [call for call in observed.calls(since, host.iam_role) if call["status"] < 300 and call["source"] == host.ip]
+    for phase, service, action, resource in CALLS:
+        if any((call["service"], call["action"]) == (service, action) and resource in call["resource"] for call in calls):
+            reached.append(phase)
+    if "docker is up" in reached and ui_answers(host):
+        reached.append("user interface is healthy")
+    if errors is not None:
+        reached.append(f"cloud-init failed: {'; '.join(errors)}" if errors else "cloud-init is done")
+    return reached, errors
 
 
 def watch(host, since, with_agent, seconds=SECONDS):
-    """Follow a boot to its end and say each phase. Returns {phase: seconds since the start}."""
-    waiting, reached = phases(host, since), {}
+    """Follow a boot to its end and say each phase.
 
-    def mark(name):
-        reached[name] = round(time.time() - since, 1)
-        progress.say(host.name, f"{name} ({reached[name]:.1f} s after power-on)")
-
-    signal, cloud_init = None, None
-    while time.time() - since < seconds:
-        for phase in list(waiting):
-            if phase[1]():
-                mark(phase[0])
-                waiting.remove(phase)
-        if cloud_init is None:
-            cloud_init = finished(host, since)
-            if cloud_init is not None:
-                mark("cloud-init is done" if not cloud_init else f"cloud-init failed: {'; '.join(cloud_init)}")
-        signal = next((one for one in observed.signals(since) if one["stack"] == host.stack), None)
-        if signal:
-            mark(f"signal {signal['status']}")
-        if signal or (cloud_init is not None and (cloud_init or not with_agent)):
-            return reached
+    Returns {phase: seconds since power-on}; the last phase is the signal's, if one came: `signal SUCCESS`.
+    """
+    times = {}
+    while True:
+        # Signals first: what was reached before one is then never missed. A failure before the agent is
+        # there carries its reason in the unique id, after the instance's.
+        signal = next((one for one in observed.signals(since)
+                       if one["stack"] == host.stack and one["unique_id"].split()[:1] == [host.instance_id]), None)
+        reached, errors = phases_now(host, since)
+        for phase in reached + ([f"signal {signal['status']}"] if signal else []):
+            if phase not in times:
+                times[phase] = round(time.time() - since, 1)
+                progress.say(host.name, f"{phase} ({times[phase]:.1f} s after power-on)")
+        if signal or errors or (errors is not None and not with_agent):
+            return times
         if not docker.running(host.container):
             raise progress.LabError(f"{host.name}: powered off while booting; see `tests/lab logs {host.name}`")
-        time.sleep(1)
-    raise progress.LabError(f"{host.name}: no end of the boot after {seconds} s; see `tests/lab logs {host.name}`")
+        if time.time() - since > seconds:
+            raise progress.LabError(f"{host.name}: neither signal nor failure after {seconds} s; see `tests/lab logs {host.name}`")
+        time.sleep(PAUSE)

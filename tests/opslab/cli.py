@@ -2,6 +2,7 @@
 
 import argparse
 import concurrent.futures
+import fcntl
 import json
 import os
 import subprocess
@@ -11,12 +12,17 @@ import time
 from opslab import account, addresses, boot, bundle, docker, host as host_module, hosts, images, lab, postgres, progress
 from opslab import registry, release
 
+# After a reboot the agent converges once before its status is good.
+RESTART_SECONDS = 300
+LOCK = "/run/lock/ops-lab.lock"
+
 
 def up(options):
     """Start what is not running, and boot the hosts."""
     docker.ensure_daemon()
     with concurrent.futures.ThreadPoolExecutor() as lane:
-        built = lane.submit(release.build) if release.available() and not options.no_host else None
+        with_agent = release.available() and not options.stub and not options.no_host
+        built = lane.submit(lambda: options.release or release.build()) if with_agent else None
         lab.services_up()
         registry.publish_sqlmesh() if not options.no_image else None
         publish_project()
@@ -27,16 +33,28 @@ def up(options):
     host = hosts.SQLMESH_SERVER
     images.host()
     began = time.time()
-    state = host_module.ensure(host)
+    state = host_module.ensure(host, release.user_data(host, options.stub))
     progress.say(host.name, f"{host.ip} {state}")
+    return finish(host, state, began, with_agent)
+
+
+def finish(host, state, began, with_agent):
+    """Wait for the end of the boot, then show the status as an unprivileged user sees it, and the URL."""
+    failed = False
     if state == "made":
-        boot.watch(host, began, with_agent=release.available())
-    if release.available():
+        times = boot.watch(host, began, with_agent)
+        failed = not (with_agent and "signal SUCCESS" in times) and not (not with_agent and "cloud-init is done" in times)
+    if with_agent:
         if state == "started":
-            progress.wait_until(host.name, lambda: lab.run(host, "ops-agent status", lab.SSM_USER, check=False).returncode == 0, 300, 2)
-        sys.stdout.write(lab.run(host, "ops-agent status", lab.SSM_USER, check=False).stdout)
+            progress.wait_until(host.name, lambda: lab.run(
+                host, "ops-agent status", lab.SSM_USER, check=False).returncode == 0, RESTART_SECONDS, every=2)
+        shown = lab.run(host, "ops-agent status", lab.SSM_USER, check=False)
+        sys.stdout.write(shown.stdout + shown.stderr)
+        failed = failed or shown.returncode != 0
     print(lab.url(host))
-    return 0
+    if failed:
+        progress.say("error", f"{host.name} is not what it should be; see `tests/lab logs {host.name}`")
+    return int(failed)
 
 
 def publish_project():
@@ -106,9 +124,9 @@ def publish(options):
     return 0
 
 
-def publish_release(_options):
-    """Build the release of the current sources and name it in the account."""
-    print(release.publish(release.build()))
+def publish_release(options):
+    """Publish a release, by default that of the current sources, and name it in the account."""
+    print(release.publish(options.directory or release.build()))
     return 0
 
 
@@ -169,6 +187,8 @@ def parser():
     one = command("up", up, "start the lab and boot the host")
     one.add_argument("--no-host", action="store_true", help="everything but the host")
     one.add_argument("--no-image", action="store_true", help="without the SQLMesh image")
+    one.add_argument("--stub", action="store_true", help="boot a host that installs no agent")
+    one.add_argument("--release", metavar="DIR", help="a release that is built already (target/dist/VERSION)")
     one = command("down", down, "stop the lab and forget its data; images and the registry's content stay")
     one.add_argument("--keep-data", action="store_true", help="keep the databases")
     one.add_argument("--all", action="store_true", help="remove images and the registry's content too")
@@ -182,7 +202,8 @@ def parser():
     one.add_argument("-f", "--follow", action="store_true")
     one = command("publish", publish, "publish a SQLMesh project")
     one.add_argument("directory")
-    command("release", publish_release, "publish the release of the current sources")
+    one = command("release", publish_release, "publish a release, by default that of the current sources")
+    one.add_argument("directory", nargs="?")
     command("url", url, "address of the user interface")
     one = command("db", database, "make a database sleep or wake, or show its counts")
     one.add_argument("verb", choices=["status", "sleep", "wake", "reset"])
@@ -208,7 +229,12 @@ def main():
     options = parser().parse_args(words[:at])
     options.command = words[at + 1:]
     try:
-        return options.function(options)
+        if options.function not in (up, down, terminate, build):
+            return options.function(options)
+        # Two at a time would make the same containers.
+        with open(LOCK, "w", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return options.function(options)
     except progress.LabError as error:
         progress.say("error", str(error))
         return 1

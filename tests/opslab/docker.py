@@ -80,6 +80,17 @@ def image_exists(tag):
     return bool(run("images", "-q", tag, check=False))
 
 
+def recipe(image, options, command=(), also=""):
+    """The fingerprint of everything that a container is made from."""
+    return hashlib.sha256(json.dumps([image, list(options), list(command), also]).encode()).hexdigest()[:16]
+
+
+def recipe_of(name):
+    """The fingerprint of the recipe that a container was made by; empty if there is none."""
+    state = inspect(name)
+    return state["Config"]["Labels"].get(LABEL, "") if state else ""
+
+
 def ensure_container(part, image, options, command=(), also=""):
     """Make the container of `part` run by this recipe; remake it if it was made by another.
 
@@ -87,13 +98,13 @@ def ensure_container(part, image, options, command=(), also=""):
     "started" or "running".
     """
     name = addresses.container(part)
-    recipe = hashlib.sha256(json.dumps([image, list(options), list(command), also]).encode()).hexdigest()[:16]
+    wanted = recipe(image, options, command, also)
     state = inspect(name)
-    if state and state["Config"]["Labels"].get(LABEL) != recipe:
+    if state and state["Config"]["Labels"].get(LABEL) != wanted:
         remove(name)
         state = None
     if not state:
-        run("run", "-d", "--name", name, "--label", f"{LABEL}={recipe}", *options, image, *command)
+        run("run", "-d", "--name", name, "--label", f"{LABEL}={wanted}", *options, image, *command)
         return "made"
     if not state["State"]["Running"]:
         run("start", name)

@@ -17,22 +17,23 @@ CAPABILITIES = ("SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "MKNOD", "SYS_CHROOT", "
 STOP_SECONDS = 30
 
 
-def instance_id(host, anew=False):
-    """The id of the instance; a new host is a new instance."""
-    path = host.state / "id"
-    if anew or not path.exists():
-        host.state.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"i-{secrets.token_hex(9)[:17]}")
-    return path.read_text()
+def become_instance(host, user_data):
+    """A host that is made is a new instance: a new id, its user-data, nothing recorded yet."""
+    host.state.mkdir(parents=True, exist_ok=True)
+    (host.state / "id").write_text(f"i-{secrets.token_hex(9)[:17]}")
+    (host.state / "user-data").write_text(user_data or release.user_data(host))
+    (host.state / "imds.jsonl").unlink(missing_ok=True)
 
 
 def launch(host):
     """RunInstances, unless this account knows the instance already."""
     ec2 = aws.client("ec2")
-    identity = instance_id(host)
-    known = ec2.describe_instances(Filters=[{"Name": "instance-id", "Values": [identity]}])["Reservations"]
-    if known:
+    identity = host.instance_id
+    at_address = instances_at(host)
+    if identity in at_address:
         return
+    if at_address:
+        ec2.terminate_instances(InstanceIds=at_address)
     subnet = ec2.describe_subnets(Filters=[{"Name": "tag:Name", "Values": [host.subnet]}])["Subnets"][0]
     made = ec2.run_instances(
         MinCount=1, MaxCount=1, ImageId="ami-0d3d85815a9746bc5", InstanceType=host.type, ClientToken=identity,
@@ -44,6 +45,13 @@ def launch(host):
         raise progress.LabError(f"{host.name}: RunInstances did not take the id {identity}")
 
 
+def instances_at(host):
+    """The ids of the running instances at the host's address."""
+    running = [{"Name": "instance-state-name", "Values": ["running"]}]
+    return [instance["InstanceId"] for reservation in aws.client("ec2").describe_instances(Filters=running)["Reservations"]
+            for instance in reservation["Instances"] if instance["PrivateIpAddress"] == host.ip]
+
+
 def tags(host):
     """The tags of the instance, which its metadata shows too."""
     return {"Name": host.tag_name, "ops-vpc-role": host.role}
@@ -53,7 +61,7 @@ def describe(host):
     """Write what the metadata service tells the host."""
     octets = [int(part) for part in host.ip.split(".")]
     description = {
-        "id": instance_id(host), "ip": host.ip, "name": host.name, "role": host.iam_role, "type": host.type,
+        "id": host.instance_id, "ip": host.ip, "name": host.name, "role": host.iam_role, "type": host.type,
         "account": addresses.ACCOUNT, "region": addresses.REGION, "zone": addresses.ZONE,
         "subnet": addresses.SUBNETS[host.subnet], "image": "ami-0d3d85815a9746bc5",
         "mac": "02:42:" + ":".join(f"{octet:02x}" for octet in octets), "tags": tags(host),
@@ -72,11 +80,8 @@ def ensure(host, user_data=None):
     """Boot the host unless it is up. Returns "made", "started" or "running"."""
     image = images.host()
     existed = docker.inspect(host.container)
-    host.state.mkdir(parents=True, exist_ok=True)
     if not existed:
-        instance_id(host, anew=True)
-        (host.state / "user-data").write_text(user_data or release.user_data(host))
-        (host.state / "imds.jsonl").unlink(missing_ok=True)
+        become_instance(host, user_data)
     launch(host)
     describe(host)
     network = docker.ensure_container(
@@ -90,18 +95,19 @@ def ensure(host, user_data=None):
         return ensure(host, user_data)
     if existed and network == "started":
         docker.run("stop", "-t", STOP_SECONDS, host.container, timeout=STOP_SECONDS + 30)
-    # Times are as in UTC everywhere; a console of its own makes boot messages part of `docker logs`.
+    # A console of its own (-t) makes what is written to /dev/console part of `docker logs`.
     options = ["-t", "--network", f"container:{addresses.container(host.network_part)}", "--device", "/dev/net/tun",
                "--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined",
-               "--security-opt", "systempaths=unconfined", "-e", "container=docker",
+               "--security-opt", "systempaths=unconfined", "--cgroupns", "host", "-e", "container=docker",
                "--tmpfs", "/run:exec", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:rw",
                "-v", "/var/lib/docker", "-v", f"{addresses.STATE / 'resolv.conf'}:/etc/resolv.conf:ro"]
     for capability in CAPABILITIES:
         options += ["--cap-add", capability]
-    state = docker.ensure_container(host.name, image, options)
-    if existed and state == "made":
-        progress.say(host.name, "its machine image changed: the new container is a new instance at its next `up`")
-    return state
+    if existed and docker.recipe_of(host.container) != docker.recipe(image, options):
+        progress.say(host.name, "its machine image changed: the host is replaced")
+        terminate(host)
+        return ensure(host, user_data)
+    return docker.ensure_container(host.name, image, options)
 
 
 def metadata_answers(host):
@@ -125,4 +131,6 @@ def crash(host):
 def terminate(host):
     """End the instance and all that it kept."""
     docker.remove(host.container, addresses.container(host.network_part))
+    if aws.answers() and (ended := instances_at(host)):
+        aws.client("ec2").terminate_instances(InstanceIds=ended)
     (host.state / "id").unlink(missing_ok=True)

@@ -35,6 +35,12 @@ class Host:
         """What this machine keeps about the host."""
         return addresses.STATE / "hosts" / self.name
 
+    @property
+    def instance_id(self):
+        """The id of the instance, empty before its first boot."""
+        path = self.state / "id"
+        return path.read_text() if path.exists() else ""
+
 
 SQLMESH_SERVER = Host(
     name="sqlmesh-server", role="sqlmesh-server", iam_role="ops-sqlmesh-server", stack="ops-vpc-sqlmesh-server",

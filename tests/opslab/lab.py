@@ -159,6 +159,11 @@ def database(name="db"):
     return postgres.ALL[name]
 
 
+def wait_until(what, question, seconds=60, every=0.5):
+    """Ask until the answer is true and return it; LabError naming `what` after `seconds`."""
+    return progress.wait_until(what, question, seconds, every)
+
+
 def url(host=SERVER):
     return f"http://{known(host).ip}:{addresses.UI_PORT}"
 

@@ -2,18 +2,15 @@
 
 import base64
 import hashlib
-import json
 import os
 import re
 import subprocess
 
-from opslab import account, addresses, aws, images, progress
+from opslab import account, addresses, aws, progress
 
 BOOTSTRAP = addresses.ROOT / "bootstrap"
 BUILD = BOOTSTRAP / "release"
 USER_DATA = BOOTSTRAP / "user-data.sh"
-# What a release is made of.
-SOURCES = ("Cargo.toml", "Cargo.lock", "agent", "bootstrap", "systemd")
 BUILD_SECONDS = 1800
 
 # Without a release to install there is still a host to boot: it leaves a marker and reads a parameter.
@@ -31,21 +28,12 @@ def available():
     return BUILD.exists() and USER_DATA.exists()
 
 
-def sources():
-    """A hash of everything that a release is made of."""
-    parts = [addresses.ROOT / name for name in SOURCES if (addresses.ROOT / name).exists()]
-    return images.fingerprint(os.environ.get("OPS_RELEASE_PROFILE", ""), *parts)
-
-
 def build():
-    """Make the release, unless this one exists; returns its directory."""
-    remembered = addresses.STATE / "release.json"
-    now = sources()
-    if remembered.exists():
-        last = json.loads(remembered.read_text())
-        if last["sources"] == now and os.path.isdir(last["directory"]):
-            return last["directory"]
-    progress.say("release", "building ops-agent… (minutes, the first time)")
+    """Make the release of the current sources, unless it is there; returns its directory.
+
+    The profile is OPS_RELEASE_PROFILE, as `bootstrap/release` reads it.
+    """
+    progress.say("release", "building ops-agent unless it is built… (minutes, the first time)")
     log = addresses.STATE / "build-release.log"
     with open(log, "wb") as stream:
         done = subprocess.run([BUILD], cwd=addresses.ROOT, stdout=subprocess.PIPE, stderr=stream, text=True,
@@ -55,8 +43,7 @@ def build():
         last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["no message"]
         raise progress.LabError(f"release: {BUILD} failed: {last[0]} (see {log})")
     directory = str(addresses.ROOT / lines[-1])
-    remembered.write_text(json.dumps({"sources": now, "directory": directory}))
-    progress.say("release", f"built in {directory}")
+    progress.say("release", f"is in {directory}")
     return directory
 
 
@@ -93,9 +80,9 @@ def substitute(template, values):
     return re.sub(r"\$\{(!?)([^}]+)\}", replace, template)
 
 
-def user_data(host):
-    """What the host's stack gives the instance as user-data."""
-    template = USER_DATA.read_text() if available() else STUB_USER_DATA
+def user_data(host, stub=False):
+    """What the host's stack gives the instance as user-data; a stub installs nothing."""
+    template = USER_DATA.read_text() if available() and not stub else STUB_USER_DATA
     text = substitute(template, {
         "Role": host.role, "AWS::Region": addresses.REGION, "AWS::StackName": host.stack, "AWS::AccountId": addresses.ACCOUNT,
         "Resource": host.resource, "ReleaseBucket": addresses.RELEASES, "ArtifactBucket": addresses.ARTIFACTS})
