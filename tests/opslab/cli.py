@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 
+import botocore.exceptions
+
 from opslab import account, addresses, boot, bundle, docker, host as host_module, hosts, images, lab, postgres, progress
 from opslab import registry, release
 
@@ -237,6 +239,10 @@ def main():
             return options.function(options)
     except progress.LabError as error:
         progress.say("error", str(error))
+        return 1
+    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+        log = docker.last_lines(addresses.container("aws"), 1)
+        progress.say("error", f"aws: {str(error).splitlines()[0]}; its log ends: {log}")
         return 1
     except KeyboardInterrupt:
         return 130
