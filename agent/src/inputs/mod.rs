@@ -1,6 +1,7 @@
 //! What the host is told: its identity, parameters, objects and secrets, fetched concurrently.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use secrecy::SecretString;
@@ -59,7 +60,7 @@ pub struct Document {
 }
 
 /// One parameter of SSM. Values of type `SecureString` are not kept on disk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parameter {
     /// Full name: `/ops-vpc/ROLE/section/key`.
     pub name: String,
@@ -70,6 +71,13 @@ pub struct Parameter {
     /// Whether it is a `SecureString`: then it is neither kept nor shown.
     #[serde(default)]
     pub secure: bool,
+}
+
+impl fmt::Debug for Parameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = if self.secure { "(SecureString)" } else { &self.value };
+        write!(f, "{} = {value:?} (version {})", self.name, self.version)
+    }
 }
 
 /// Everything fetched that settings are made of.

@@ -70,7 +70,7 @@ impl fmt::Display for Origin {
 }
 
 /// One key that a layer sets.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Written {
     /// The key.
     pub key: &'static Key,
@@ -80,6 +80,13 @@ pub struct Written {
     pub origin: Origin,
     /// Whether it came encrypted: it is then not shown.
     pub secure: bool,
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = if self.secure { "(SecureString)".into() } else { self.value.to_string() };
+        write!(f, "{} = {value} ({})", self.key.name, self.origin)
+    }
 }
 
 /// What one layer says.

@@ -24,6 +24,8 @@ const SECRET_WORDS: [&str; 9] = [
 /// shows the value: it may be a secret.
 #[must_use]
 pub fn unknown_key(role: Role, name: &str) -> String {
+    // TOML allows line breaks in quoted keys; a problem is one line.
+    let name = &name.replace(char::is_control, "?");
     let leaf = name.rsplit('.').next().unwrap_or(name).to_ascii_lowercase().replace('-', "_");
     if SECRET_WORDS.iter().any(|word| leaf.contains(word)) || leaf == "secret_key" {
         return format!(
@@ -125,5 +127,6 @@ mod tests {
             let said = unknown_key(Role::SqlmeshServer, name);
             assert!(said.contains("Secrets Manager"), "{said}");
         }
+        assert!(!unknown_key(Role::SqlmeshServer, "ui.a\nb").contains('\n'));
     }
 }

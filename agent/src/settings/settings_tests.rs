@@ -124,6 +124,8 @@ fn a_secure_value_is_used_and_not_shown() {
     assert_eq!(server.database.host.as_deref(), Some("hidden.lab"));
     let shown = serde_json::to_string(&values).unwrap();
     assert!(!shown.contains("hidden.lab") && shown.contains("SecureString, not shown"));
+    let fragments = fragments(Role::SqlmeshServer, &inputs, &mut Vec::new());
+    assert!(!format!("{inputs:?} {fragments:?}").contains("hidden.lab"));
 }
 
 #[test]
@@ -153,4 +155,23 @@ fn a_parameter_without_its_value_does_not_fall_back_to_a_lower_layer() {
         said.starts_with("parameter /ops-vpc/sqlmesh-server/database/host: it is a SecureString"),
         "{said}"
     );
+}
+
+proptest::proptest! {
+    /// Whatever somebody wrote, the answer is settings or lines that say where.
+    #[test]
+    fn any_text_is_settings_or_problems(text in "\\PC*", index in 0..keys::KEYS.len(), value in "\\PC{0,40}") {
+        let key = &keys::KEYS[index];
+        let mut inputs = inputs(&text);
+        inputs.parameters.push(parameter(&key.name.replace('.', "/"), &value, false));
+        inputs.local.push(document("/etc/ops-agent/config.d/10.toml", &format!("{} = {value}\n", key.name)));
+        inputs.local.push(document("/etc/ops-agent/config.d/20.toml", &format!("{} = {value:?}\n", key.name)));
+        match resolve(Role::SqlmeshServer, &inputs) {
+            Ok((_, values)) => assert_eq!(values.len(), keys::of_role(Role::SqlmeshServer).count()),
+            Err(Error::Settings(problems)) => {
+                assert!(!problems.is_empty() && problems.iter().all(|problem| !problem.contains('\n')), "{problems:?}");
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
 }
