@@ -129,8 +129,7 @@ async fn supervise(args: SuperviseArgs) -> Result<()> {
 /// One thread is all that these need.
 fn block_on<T>(future: impl Future<Output = T>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map(|runtime| runtime.block_on(future)).map_err(|source| Error::CommandStart {
-        program: "the asynchronous runtime".into(),
-        source,
-    })
+    runtime
+        .map(|runtime| runtime.block_on(future))
+        .map_err(|source| Error::CommandStart { program: "the asynchronous runtime".into(), source })
 }

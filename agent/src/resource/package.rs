@@ -17,6 +17,10 @@ pub mod dnf;
 const QUERY_LIMIT: Duration = Duration::from_secs(60);
 /// How long an installation may take, downloads and waiting for locks included.
 const INSTALL_LIMIT: Duration = Duration::from_secs(780);
+/// How long to wait for another installation: unattended upgrades take minutes.
+const LOCK_WAIT: Duration = Duration::from_secs(600);
+/// Pause between two attempts where the program does not wait for a lock by itself.
+const LOCK_PAUSE: Duration = Duration::from_secs(2);
 /// How many of the versions that exist an error names.
 const NAMED_VERSIONS: usize = 8;
 

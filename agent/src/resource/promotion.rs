@@ -219,7 +219,8 @@ impl Planning<'_> {
 
     async fn create(&self) -> Result<()> {
         let plan = &self.promotion.plan;
-        let options = CreateContainerOptions { name: Some(plan.name.clone()), ..CreateContainerOptions::default() };
+        let options =
+            CreateContainerOptions { name: Some(plan.name.clone()), ..CreateContainerOptions::default() };
         let created =
             self.docker.create_container(Some(options), creation(plan, has_journal(self.host), false)).await;
         created.map(drop).map_err(|error| failed("create", &plan.name, &error))

@@ -18,9 +18,7 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::models::ContainerInspectResponse;
-use bollard::query_parameters::{
-    CreateContainerOptions, RenameContainerOptions, StartContainerOptions,
-};
+use bollard::query_parameters::{CreateContainerOptions, RenameContainerOptions, StartContainerOptions};
 
 use super::compare::{HASH_LABEL, SPEC_LABEL};
 use super::{Container, Current, Found, Health, creation, has_journal, health};

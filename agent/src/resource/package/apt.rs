@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 
-use super::{INSTALL_LIMIT, Installed, Installer, QUERY_LIMIT, unavailable};
+use super::{INSTALL_LIMIT, Installed, Installer, LOCK_PAUSE, LOCK_WAIT, QUERY_LIMIT, unavailable};
 use crate::host::command::{self, Output};
 use crate::{Error, Result};
 
@@ -18,11 +18,6 @@ const DPKG_QUERY: &str = "/usr/bin/dpkg-query";
 
 /// No questions, and messages in the language that this file reads.
 const ENVIRONMENT: [(&str, &str); 2] = [("LC_ALL", "C.UTF-8"), ("DEBIAN_FRONTEND", "noninteractive")];
-
-/// How long to wait for another apt or dpkg, in seconds: unattended upgrades take minutes.
-const LOCK_SECONDS: u64 = 600;
-/// Pause before another attempt where apt itself does not wait (the lock of its package lists).
-const LOCK_PAUSE: Duration = Duration::from_secs(2);
 
 /// apt on one root.
 pub struct Apt {
@@ -67,27 +62,20 @@ impl Apt {
         command::run(program, &args, &ENVIRONMENT, limit).await
     }
 
-    /// Runs apt-get; waits for others, finishes what was interrupted, and refreshes lists that are
-    /// out of date, each as often as it helps.
+    /// Runs apt-get; waits for others, and finishes once what was interrupted.
     async fn apt_get(&self, args: &[&str]) -> Result<()> {
         let start = Instant::now();
-        let (mut finished, mut refreshed) = (false, false);
+        let mut finished = false;
         loop {
             let error = match self.run(APT_GET, args, INSTALL_LIMIT).await {
                 Ok(_) => return Ok(()),
                 Err(error) => error,
             };
             match remedy(&error) {
-                Remedy::Wait if start.elapsed() < Duration::from_secs(LOCK_SECONDS) => {
-                    sleep(LOCK_PAUSE).await
-                }
+                Remedy::Wait if start.elapsed() < LOCK_WAIT => sleep(LOCK_PAUSE).await,
                 Remedy::Finish if !finished => {
                     finished = true;
                     self.finish_interrupted().await?;
-                }
-                Remedy::Refresh if !refreshed => {
-                    refreshed = true;
-                    Box::pin(self.refresh()).await?;
                 }
                 _ => return Err(error),
             }
@@ -143,8 +131,8 @@ impl Installer for Apt {
             }
         }
         let wanted = version.map_or_else(|| name.to_owned(), |version| format!("{name}={version}"));
-        let wait = format!("DPkg::Lock::Timeout={LOCK_SECONDS}");
-        self.apt_get(&[
+        let wait = format!("DPkg::Lock::Timeout={}", LOCK_WAIT.as_secs());
+        let install = [
             "-y",
             "-q",
             "-o",
@@ -160,8 +148,14 @@ impl Installer for Apt {
             "--allow-change-held-packages",
             "install",
             &wanted,
-        ])
-        .await
+        ];
+        match self.apt_get(&install).await {
+            Err(error) if remedy(&error) == Remedy::Refresh => {
+                self.refresh().await?;
+                self.apt_get(&install).await
+            }
+            other => other,
+        }
     }
 }
 

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::{Instant, sleep};
 
-use super::{INSTALL_LIMIT, Installed, Installer, QUERY_LIMIT, unavailable};
+use super::{INSTALL_LIMIT, Installed, Installer, LOCK_PAUSE, LOCK_WAIT, QUERY_LIMIT, unavailable};
 use crate::host::command::{self, Output};
 use crate::{Error, Result};
 
@@ -18,6 +19,8 @@ const ENVIRONMENT: [(&str, &str); 1] = [("LC_ALL", "C.UTF-8")];
 
 /// Use the metadata that is there whatever its age; fetch it where there is none.
 const KNOWN_METADATA: &str = "--setopt=*.metadata_expire=never";
+
+const RPM_IS_LOCKED: &str = "can't create transaction lock";
 
 /// dnf on one root.
 pub struct Dnf {
@@ -36,10 +39,20 @@ impl Dnf {
         if self.root != Path::new("/") {
             all.push(root.as_str());
         }
-        // Waits for another dnf; rpm waits for its own lock by itself.
         all.extend(["-q", "-y", "--setopt=exit_on_lock=False"]);
         all.extend(args);
-        command::run(DNF, &all, &ENVIRONMENT, limit).await
+        let start = Instant::now();
+        loop {
+            match command::run(DNF, &all, &ENVIRONMENT, limit).await {
+                // dnf waits for another dnf, but not for an rpm at work.
+                Err(Error::CommandFailed { stderr, .. })
+                    if stderr.contains(RPM_IS_LOCKED) && start.elapsed() < LOCK_WAIT =>
+                {
+                    sleep(LOCK_PAUSE).await;
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Versions in the repositories, newest first.
