@@ -67,7 +67,8 @@ def test_secrets(role, lab):
         answer = secrets.batch_get_secret_value(SecretIdList=wanted)
         assert sorted(value["Name"] for value in answer["SecretValues"]) == [wanted[0], wanted[2]]
         assert [(error["SecretId"], error["ErrorCode"]) for error in answer["Errors"]] == [
-            ("other-secret", "AccessDeniedException")]
+            ("other-secret", "AccessDeniedException")
+        ]
     finally:
         lab.client("secretsmanager").delete_secret(SecretId="other-secret", ForceDeleteWithoutRecovery=True)
 
@@ -75,8 +76,7 @@ def test_secrets(role, lab):
 def test_a_missing_secret_is_an_entry_of_a_successful_answer(lab):
     answer = lab.client("secretsmanager").batch_get_secret_value(SecretIdList=["snowflake-warehouse", "nowhere"])
     assert [value["Name"] for value in answer["SecretValues"]] == ["snowflake-warehouse"]
-    assert [(error["SecretId"], error["ErrorCode"]) for error in answer["Errors"]] == [
-        ("nowhere", "ResourceNotFoundException")]
+    assert [(error["SecretId"], error["ErrorCode"]) for error in answer["Errors"]] == [("nowhere", "ResourceNotFoundException")]
 
 
 def test_registry_login(role):

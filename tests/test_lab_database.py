@@ -11,8 +11,15 @@ CLIENT = addresses.container("warehouse")
 def psql(lab, sql="SELECT 1", check=True, **options):
     """Ask the state database over the network, as a client that brings the authority's bundle."""
     docker.run("cp", addresses.STATE / "ca" / "rds.pem", f"{CLIENT}:/tmp/rds-ca.pem")
-    settings = {"host": addresses.STATE_DATABASE_NAME, "dbname": "postgres", "user": account.MASTER_USER,
-                "sslmode": "verify-full", "sslrootcert": "/tmp/rds-ca.pem", "connect_timeout": "10", **options}
+    settings = {
+        "host": addresses.STATE_DATABASE_NAME,
+        "dbname": "postgres",
+        "user": account.MASTER_USER,
+        "sslmode": "verify-full",
+        "sslrootcert": "/tmp/rds-ca.pem",
+        "connect_timeout": "10",
+        **options,
+    }
     target = " ".join(f"{key}={value}" for key, value in settings.items())
     script = f"PGPASSWORD=$(cat) psql -qAtX -c '{sql}' '{target}' 2>&1 || true"
     said = docker.run("exec", "-i", CLIENT, "sh", "-c", script, text=lab.canaries()["aurora"])

@@ -33,19 +33,25 @@ def policy(host):
     artifacts = f"arn:aws:s3:::{addresses.ARTIFACTS}"
     releases = f"arn:aws:s3:::{addresses.RELEASES}"
     statements = [
-        (["ssm:GetParametersByPath", "ssm:GetParameter"],
-         [arn("ssm", own), arn("ssm", f"{own}/*"), arn("ssm", f"parameter{addresses.RELEASE_PARAMETER}")]),
+        (
+            ["ssm:GetParametersByPath", "ssm:GetParameter"],
+            [arn("ssm", own), arn("ssm", f"{own}/*"), arn("ssm", f"parameter{addresses.RELEASE_PARAMETER}")],
+        ),
         (["s3:ListBucket"], [artifacts, releases]),
         (["s3:GetObject"], [f"{artifacts}/config/*", f"{artifacts}/projects/*", f"{releases}/releases/*"]),
         (["secretsmanager:BatchGetSecretValue"], ["*"]),
         (["secretsmanager:GetSecretValue"], [arn("secretsmanager", f"secret:{name}-??????") for name in host.secrets]),
         (["ecr:GetAuthorizationToken"], ["*"]),
-        (["ecr:BatchGetImage", "ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer"],
-         [arn("ecr", "repository/sqlmesh")]),
+        (
+            ["ecr:BatchGetImage", "ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer"],
+            [arn("ecr", "repository/sqlmesh")],
+        ),
         (["cloudformation:SignalResource"], [arn("cloudformation", f"stack/{host.stack}/*")]),
     ]
-    return {"Version": "2012-10-17", "Statement": [
-        {"Effect": "Allow", "Action": actions, "Resource": resources} for actions, resources in statements]}
+    return {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": actions, "Resource": resources} for actions, resources in statements],
+    }
 
 
 def secret_values():
@@ -53,11 +59,19 @@ def secret_values():
     passwords = aws.remembered()["passwords"]
     return {
         addresses.STATE_SECRET: {
-            "username": MASTER_USER, "password": passwords["aurora"], "engine": "postgres",
-            "host": addresses.STATE_DATABASE_NAME, "port": 5432},
+            "username": MASTER_USER,
+            "password": passwords["aurora"],
+            "engine": "postgres",
+            "host": addresses.STATE_DATABASE_NAME,
+            "port": 5432,
+        },
         addresses.WAREHOUSE_SECRET: {
-            "host": addresses.WAREHOUSE_NAME, "port": "5432", "user": WAREHOUSE_USER,
-            "password": passwords["warehouse"], "database": WAREHOUSE_DATABASE},
+            "host": addresses.WAREHOUSE_NAME,
+            "port": "5432",
+            "user": WAREHOUSE_USER,
+            "password": passwords["warehouse"],
+            "database": WAREHOUSE_DATABASE,
+        },
     }
 
 
@@ -77,8 +91,9 @@ def ensure():
         s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": addresses.REGION})
         s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     s3.put_object(Bucket=addresses.ARTIFACTS, Key="config/sqlmesh-server.toml", Body=SETTINGS.encode())
-    s3.put_object(Bucket=addresses.ARTIFACTS, Key="config/rds-ca.pem",
-                  Body=certificates.authority_file(certificates.DATABASE).read_bytes())
+    s3.put_object(
+        Bucket=addresses.ARTIFACTS, Key="config/rds-ca.pem", Body=certificates.authority_file(certificates.DATABASE).read_bytes()
+    )
     for name, value in secret_values().items():
         aws.client("secretsmanager").create_secret(Name=name, SecretString=json.dumps(value))
     put_parameter(f"{addresses.PARAMETERS}/database/host", addresses.STATE_DATABASE_NAME)
@@ -100,15 +115,21 @@ def network():
     ec2.create_tags(Resources=[vpc], Tags=[{"Key": "Name", "Value": "ops-vpc"}])
     for name, cidr in addresses.SUBNETS.items():
         zone = "us-east-2b" if name == "data-2" else addresses.ZONE
-        ec2.create_subnet(VpcId=vpc, CidrBlock=cidr, AvailabilityZone=zone, TagSpecifications=[
-            {"ResourceType": "subnet", "Tags": [{"Key": "Name", "Value": name}]}])
+        ec2.create_subnet(
+            VpcId=vpc,
+            CidrBlock=cidr,
+            AvailabilityZone=zone,
+            TagSpecifications=[{"ResourceType": "subnet", "Tags": [{"Key": "Name", "Value": name}]}],
+        )
 
 
 def role(host):
     """The role of a host with its policy, and the instance profile that carries it."""
     iam = aws.client("iam")
-    trust = {"Version": "2012-10-17", "Statement": [
-        {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}],
+    }
     iam.create_role(RoleName=host.iam_role, AssumeRolePolicyDocument=json.dumps(trust))
     iam.put_role_policy(RoleName=host.iam_role, PolicyName="agent", PolicyDocument=json.dumps(policy(host)))
     iam.create_instance_profile(InstanceProfileName=host.iam_role)
@@ -118,5 +139,3 @@ def role(host):
 def forget():
     """Make the next `ensure` seed again."""
     (addresses.STATE / "seeded").unlink(missing_ok=True)
-
-

@@ -41,8 +41,11 @@ def ui_answers(host):
 def files_of(host):
     """Which of FILES exist, and cloud-init's errors as a list once it is done (else None). One docker exec."""
     script = "".join(f"[ -e {path} ] && echo {path}; " for path in FILES.values())
-    said = subprocess.run(["docker", "exec", host.container, "sh", "-c", f"{script} cat {CLOUD_INIT_RESULT} 2>/dev/null"],
-                          capture_output=True, text=True).stdout
+    said = subprocess.run(
+        ["docker", "exec", host.container, "sh", "-c", f"{script} cat {CLOUD_INIT_RESULT} 2>/dev/null"],
+        capture_output=True,
+        text=True,
+    ).stdout
     paths, brace, rest = said.partition("{")
     errors = json.loads(brace + rest)["v1"]["errors"] if rest.strip().endswith("}") else None
     return set(paths.split()), errors
@@ -74,13 +77,21 @@ def watch(host, since, with_agent, seconds=SECONDS):
     while True:
         # Signals first: what was reached before one is then never missed. A failure before the agent is
         # there carries its reason in the unique id, after the instance's.
-        signal = next((one for one in observed.signals(since)
-                       if one["stack"] == host.stack and one["unique_id"].split()[:1] == [host.instance_id]), None)
+        signal = next(
+            (
+                one
+                for one in observed.signals(since)
+                if one["stack"] == host.stack and one["unique_id"].split()[:1] == [host.instance_id]
+            ),
+            None,
+        )
         reached, errors = phases_now(host, since)
         for phase in reached + ([f"signal {signal['status']}"] if signal else []):
             if phase not in times:
                 times[phase] = round(time.time() - since, 1)
                 progress.say(host.name, f"{phase} ({times[phase]:.1f} s after power-on)")
+        if signal and " " in signal["unique_id"]:
+            progress.say(host.name, f"reason: {signal['unique_id'].partition(' ')[2]}")
         if signal or errors or (errors is not None and not with_agent):
             return times
         if not docker.running(host.container):

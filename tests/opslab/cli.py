@@ -48,8 +48,12 @@ def finish(host, state, began, with_agent):
         failed = not (with_agent and "signal SUCCESS" in times) and not (not with_agent and "cloud-init is done" in times)
     if with_agent:
         if state == "started":
-            progress.wait_until(host.name, lambda: lab.run(
-                host, "ops-agent status", lab.SSM_USER, check=False).returncode == 0, RESTART_SECONDS, every=2)
+            progress.wait_until(
+                host.name,
+                lambda: lab.run(host, "ops-agent status", lab.SSM_USER, check=False).returncode == 0,
+                RESTART_SECONDS,
+                every=2,
+            )
         shown = lab.run(host, "ops-agent status", lab.SSM_USER, check=False)
         sys.stdout.write(shown.stdout + shown.stderr)
         failed = failed or shown.returncode != 0
@@ -116,8 +120,9 @@ def logs(options):
     print(lab.console(host), end="")
     print("\n--- journal ---", flush=True)
     follow = ["-f"] if options.follow else []
-    return subprocess.run(["docker", "exec", host.container, "journalctl", "--no-pager", "-o", "short-precise",
-                           "-n", str(options.lines), *follow]).returncode
+    return subprocess.run(
+        ["docker", "exec", host.container, "journalctl", "--no-pager", "-o", "short-precise", "-n", str(options.lines), *follow]
+    ).returncode
 
 
 def publish(options):
@@ -229,7 +234,7 @@ def main():
     words = sys.argv[1:]
     at = words.index("--") if "--" in words else len(words)
     options = parser().parse_args(words[:at])
-    options.command = words[at + 1:]
+    options.command = words[at + 1 :]
     try:
         if options.function not in (up, down, terminate, build):
             return options.function(options)

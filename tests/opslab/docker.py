@@ -16,8 +16,14 @@ DAEMON_SECONDS = 60
 
 def run(*arguments, check=True, text=None, timeout=600):
     """Run a docker command and return its standard output."""
-    done = subprocess.run(["docker", *map(str, arguments)], input=text, text=True, timeout=timeout,
-                          capture_output=True, env={**os.environ, "DOCKER_CLI_HINTS": "false"})
+    done = subprocess.run(
+        ["docker", *map(str, arguments)],
+        input=text,
+        text=True,
+        timeout=timeout,
+        capture_output=True,
+        env={**os.environ, "DOCKER_CLI_HINTS": "false"},
+    )
     if check and done.returncode:
         said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip() and "--help" not in line]
         raise progress.LabError(f"docker {' '.join(map(str, arguments[:2]))} failed: {said[-1] if said else 'no message'}")

@@ -12,8 +12,18 @@ from opslab import addresses, aws, docker, images, progress, release
 
 # What a host may do: everything that an instance needs, and less than `--privileged`, which needs
 # a capability (SYS_RESOURCE) that machines for tests often lack.
-CAPABILITIES = ("SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "MKNOD", "SYS_CHROOT", "NET_RAW", "AUDIT_CONTROL",
-                "SYS_NICE", "IPC_LOCK", "SETPCAP")
+CAPABILITIES = (
+    "SYS_ADMIN",
+    "NET_ADMIN",
+    "SYS_PTRACE",
+    "MKNOD",
+    "SYS_CHROOT",
+    "NET_RAW",
+    "AUDIT_CONTROL",
+    "SYS_NICE",
+    "IPC_LOCK",
+    "SETPCAP",
+)
 STOP_SECONDS = 30
 
 
@@ -36,11 +46,19 @@ def launch(host):
         ec2.terminate_instances(InstanceIds=at_address)
     subnet = ec2.describe_subnets(Filters=[{"Name": "tag:Name", "Values": [host.subnet]}])["Subnets"][0]
     made = ec2.run_instances(
-        MinCount=1, MaxCount=1, ImageId="ami-0d3d85815a9746bc5", InstanceType=host.type, ClientToken=identity,
-        SubnetId=subnet["SubnetId"], PrivateIpAddress=host.ip, IamInstanceProfile={"Name": host.iam_role},
+        MinCount=1,
+        MaxCount=1,
+        ImageId="ami-0d3d85815a9746bc5",
+        InstanceType=host.type,
+        ClientToken=identity,
+        SubnetId=subnet["SubnetId"],
+        PrivateIpAddress=host.ip,
+        IamInstanceProfile={"Name": host.iam_role},
         UserData=(host.state / "user-data").read_text(),
-        TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": key, "Value": value}
-                                                                for key, value in tags(host).items()]}])
+        TagSpecifications=[
+            {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags(host).items()]}
+        ],
+    )
     if made["Instances"][0]["InstanceId"] != identity:
         raise progress.LabError(f"{host.name}: RunInstances did not take the id {identity}")
 
@@ -48,8 +66,12 @@ def launch(host):
 def instances_at(host):
     """The ids of the running instances at the host's address."""
     running = [{"Name": "instance-state-name", "Values": ["running"]}]
-    return [instance["InstanceId"] for reservation in aws.client("ec2").describe_instances(Filters=running)["Reservations"]
-            for instance in reservation["Instances"] if instance["PrivateIpAddress"] == host.ip]
+    return [
+        instance["InstanceId"]
+        for reservation in aws.client("ec2").describe_instances(Filters=running)["Reservations"]
+        for instance in reservation["Instances"]
+        if instance["PrivateIpAddress"] == host.ip
+    ]
 
 
 def tags(host):
@@ -61,12 +83,22 @@ def describe(host):
     """Write what the metadata service tells the host."""
     octets = [int(part) for part in host.ip.split(".")]
     description = {
-        "id": host.instance_id, "ip": host.ip, "name": host.name, "role": host.iam_role, "type": host.type,
-        "account": addresses.ACCOUNT, "region": addresses.REGION, "zone": addresses.ZONE,
-        "subnet": addresses.SUBNETS[host.subnet], "image": "ami-0d3d85815a9746bc5",
-        "mac": "02:42:" + ":".join(f"{octet:02x}" for octet in octets), "tags": tags(host),
+        "id": host.instance_id,
+        "ip": host.ip,
+        "name": host.name,
+        "role": host.iam_role,
+        "type": host.type,
+        "account": addresses.ACCOUNT,
+        "region": addresses.REGION,
+        "zone": addresses.ZONE,
+        "subnet": addresses.SUBNETS[host.subnet],
+        "image": "ami-0d3d85815a9746bc5",
+        "mac": "02:42:" + ":".join(f"{octet:02x}" for octet in octets),
+        "tags": tags(host),
         "launched": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "aws": addresses.AWS_ENDPOINT, "operator": aws.remembered()["operator"], "generation": aws.generation(),
+        "aws": addresses.AWS_ENDPOINT,
+        "operator": aws.remembered()["operator"],
+        "generation": aws.generation(),
     }
     path = host.state / "instance.json"
     path.touch(mode=0o600)
@@ -85,9 +117,11 @@ def ensure(host, user_data=None):
     launch(host)
     describe(host)
     network = docker.ensure_container(
-        host.network_part, images.services(),
+        host.network_part,
+        images.services(),
         [*docker.on_network(host.ip), "--cap-add", "NET_ADMIN", "-v", f"{host.state}:/lab"],
-        ["python3", "/opt/opslab/inside/imds.py"])
+        ["python3", "/opt/opslab/inside/imds.py"],
+    )
     docker.wait_healthy(host.network_part, lambda: metadata_answers(host), 20)
     if existed and network == "made":
         progress.say(host.name, "its network was made anew: so is the host")
@@ -96,11 +130,35 @@ def ensure(host, user_data=None):
     if existed and network == "started":
         docker.run("stop", "-t", STOP_SECONDS, host.container, timeout=STOP_SECONDS + 30)
     # A console of its own (-t) makes what is written to /dev/console part of `docker logs`.
-    options = ["-t", "--network", f"container:{addresses.container(host.network_part)}", "--device", "/dev/net/tun",
-               "--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined",
-               "--security-opt", "systempaths=unconfined", "--cgroupns", "host", "-e", "container=docker",
-               "--tmpfs", "/run:exec", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:rw",
-               "-v", "/var/lib/docker", "-v", f"{addresses.STATE / 'resolv.conf'}:/etc/resolv.conf:ro"]
+    options = [
+        "-t",
+        "--network",
+        f"container:{addresses.container(host.network_part)}",
+        "--device",
+        "/dev/net/tun",
+        "--security-opt",
+        "seccomp=unconfined",
+        "--security-opt",
+        "apparmor=unconfined",
+        "--security-opt",
+        "systempaths=unconfined",
+        "--cgroupns",
+        "host",
+        "-e",
+        "container=docker",
+        "--tmpfs",
+        "/run:exec",
+        "--tmpfs",
+        "/run/lock",
+        "--tmpfs",
+        "/tmp:exec",
+        "-v",
+        "/sys/fs/cgroup:/sys/fs/cgroup:rw",
+        "-v",
+        "/var/lib/docker",
+        "-v",
+        f"{addresses.STATE / 'resolv.conf'}:/etc/resolv.conf:ro",
+    ]
     for capability in CAPABILITIES:
         options += ["--cap-add", capability]
     if existed and docker.recipe_of(host.container) != docker.recipe(image, options):
@@ -112,8 +170,20 @@ def ensure(host, user_data=None):
 
 def metadata_answers(host):
     """Whether the metadata service is there: it refuses version 1 with 401."""
-    said = docker.run("exec", addresses.container(host.network_part), "curl", "-s", "-m", "2", "-o", "/dev/null",
-                      "-w", "%{http_code}", "http://169.254.169.254/latest/meta-data/", check=False)
+    said = docker.run(
+        "exec",
+        addresses.container(host.network_part),
+        "curl",
+        "-s",
+        "-m",
+        "2",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code}",
+        "http://169.254.169.254/latest/meta-data/",
+        check=False,
+    )
     return said == "401"
 
 

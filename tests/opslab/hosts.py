@@ -43,9 +43,17 @@ class Host:
 
 
 SQLMESH_SERVER = Host(
-    name="sqlmesh-server", role="sqlmesh-server", iam_role="ops-sqlmesh-server", stack="ops-vpc-sqlmesh-server",
-    resource="SqlmeshServer", ip="172.22.2.10", subnet="private", type="t3.medium",
-    secrets=(addresses.STATE_SECRET, addresses.WAREHOUSE_SECRET), tag_name="ops-sqlmesh-server")
+    name="sqlmesh-server",
+    role="sqlmesh-server",
+    iam_role="ops-sqlmesh-server",
+    stack="ops-vpc-sqlmesh-server",
+    resource="SqlmeshServer",
+    ip="172.22.2.10",
+    subnet="private",
+    type="t3.medium",
+    secrets=(addresses.STATE_SECRET, addresses.WAREHOUSE_SECRET),
+    tag_name="ops-sqlmesh-server",
+)
 
 ALL = {host.name: host for host in (SQLMESH_SERVER,)}
 

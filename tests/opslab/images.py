@@ -15,9 +15,14 @@ MACHINE_AUTHORITIES = pathlib.Path("/etc/ssl/certs/ca-certificates.crt")
 SUITE = "bookworm"
 BASE_PACKAGES = "ca-certificates,python3-minimal"
 BASE_COMMAND = [
-    "mmdebstrap", "--quiet", "--variant=minbase", f"--include={BASE_PACKAGES}",
-    "--aptopt=Acquire::Languages \"none\"", "--dpkgopt=path-exclude=/usr/share/man/*",
-    "--dpkgopt=path-exclude=/usr/share/doc/*", SUITE,
+    "mmdebstrap",
+    "--quiet",
+    "--variant=minbase",
+    f"--include={BASE_PACKAGES}",
+    '--aptopt=Acquire::Languages "none"',
+    "--dpkgopt=path-exclude=/usr/share/man/*",
+    "--dpkgopt=path-exclude=/usr/share/doc/*",
+    SUITE,
 ]
 
 
@@ -88,8 +93,7 @@ def build(name, recipe, extra=(), arguments=()):
 
 def services():
     """The image of everything that is no host."""
-    return build("services", RECIPES / "services",
-                 [(INSIDE, "inside"), (MACHINE_AUTHORITIES, "machine-ca.crt")])
+    return build("services", RECIPES / "services", [(INSIDE, "inside"), (MACHINE_AUTHORITIES, "machine-ca.crt")])
 
 
 def host():

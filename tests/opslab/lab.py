@@ -6,8 +6,20 @@ import subprocess
 import time
 
 from opslab import (
-    account, addresses, aws, boot, bundle, docker, host as host_module, hosts, images, network, observed, postgres,
-    progress, registry, release,
+    account,
+    addresses,
+    aws,
+    boot,
+    bundle,
+    docker,
+    host as host_module,
+    hosts,
+    images,
+    network,
+    postgres,
+    progress,
+    registry,
+    release,
 )
 from opslab.aws import as_role, client
 from opslab.observed import calls, depth, imds, signals
@@ -31,8 +43,13 @@ def known(name):
 def run(host, command, user="root", check=True, timeout=300, text=None):
     """Run a shell command (or a list of arguments) in a host; returns a CompletedProcess with text."""
     words = ["bash", "-c", command] if isinstance(command, str) else list(command)
-    done = subprocess.run([*_exec(known(host), user, interactive=text is not None), *words], input=text, text=True,
-                          capture_output=True, timeout=timeout)
+    done = subprocess.run(
+        [*_exec(known(host), user, interactive=text is not None), *words],
+        input=text,
+        text=True,
+        capture_output=True,
+        timeout=timeout,
+    )
     if check and done.returncode:
         raise LabError(f"{known(host).name}: `{command}` ended with {done.returncode}: {(done.stderr or done.stdout).strip()}")
     return done
@@ -45,8 +62,18 @@ def shell_command(host, user, command, terminal):
 
 def _exec(host, user, interactive=False, terminal=False):
     home = "/root" if user == "root" else f"/home/{user}"
-    options = ["-u", user, "-w", home, "-e", f"HOME={home}", "-e", f"USER={user}",
-               "-e", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
+    options = [
+        "-u",
+        user,
+        "-w",
+        home,
+        "-e",
+        f"HOME={home}",
+        "-e",
+        f"USER={user}",
+        "-e",
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    ]
     options += ["-i"] * interactive + ["-t"] * terminal
     return ["docker", "exec", *options, host.container]
 
@@ -191,5 +218,3 @@ def services_up():
     for one in postgres.ALL.values():
         one.ensure()
     registry.ensure()
-
-

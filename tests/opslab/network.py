@@ -28,13 +28,22 @@ def machine_mtu():
 
 def ensure():
     """The docker network, and the resolv.conf that every container of the lab is given."""
-    (addresses.STATE / "resolv.conf").write_text(
-        f"nameserver {addresses.RESOLVER}\nsearch {INTERNAL}\n")
+    (addresses.STATE / "resolv.conf").write_text(f"nameserver {addresses.RESOLVER}\nsearch {INTERNAL}\n")
     if not docker.run("network", "ls", "-q", "-f", f"name=^{addresses.NETWORK}$"):
         progress.say("network", f"{addresses.NETWORK} {addresses.VPC_CIDR}")
-        docker.run("network", "create", "--subnet", addresses.VPC_CIDR, "--gateway", addresses.GATEWAY,
-                   "-o", f"com.docker.network.driver.mtu={machine_mtu()}",
-                   "-o", f"com.docker.network.bridge.name={addresses.NETWORK}", addresses.NETWORK)
+        docker.run(
+            "network",
+            "create",
+            "--subnet",
+            addresses.VPC_CIDR,
+            "--gateway",
+            addresses.GATEWAY,
+            "-o",
+            f"com.docker.network.driver.mtu={machine_mtu()}",
+            "-o",
+            f"com.docker.network.bridge.name={addresses.NETWORK}",
+            addresses.NETWORK,
+        )
 
 
 def upstreams():
@@ -51,6 +60,6 @@ def ensure_resolver():
     command += [f"--synth-domain={INTERNAL},{addresses.VPC_CIDR},ip-", f"--local=/{INTERNAL}/"]
     command += [f"--server={server}" for server in upstreams()]
     state = docker.ensure_container(
-        "dns", images.services(), ["--network", addresses.NETWORK, "--ip", addresses.RESOLVER,
-                                   "--cap-add", "NET_ADMIN"], command)
+        "dns", images.services(), ["--network", addresses.NETWORK, "--ip", addresses.RESOLVER, "--cap-add", "NET_ADMIN"], command
+    )
     progress.say("dns", f"{addresses.RESOLVER} {state}")

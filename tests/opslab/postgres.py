@@ -31,13 +31,28 @@ class Database:
         password.touch(mode=0o600)
         password.write_text(aws.remembered()["passwords"][self.secret])
         state = docker.ensure_container(
-            self.part, images.services(),
-            [*docker.on_network(self.ip), "-v", f"{addresses.container(self.part)}:/var/lib/postgresql/data",
-             "-v", f"{home}:/lab", "-v", f"{tls}:/lab/tls:ro", "--shm-size", "128m",
-             "-e", f"MASTER_USER={self.user}", "-e", "MASTER_PASSWORD_FILE=/lab/password",
-             "-e", f"DATABASE={self.database}"],
+            self.part,
+            images.services(),
+            [
+                *docker.on_network(self.ip),
+                "-v",
+                f"{addresses.container(self.part)}:/var/lib/postgresql/data",
+                "-v",
+                f"{home}:/lab",
+                "-v",
+                f"{tls}:/lab/tls:ro",
+                "--shm-size",
+                "128m",
+                "-e",
+                f"MASTER_USER={self.user}",
+                "-e",
+                "MASTER_PASSWORD_FILE=/lab/password",
+                "-e",
+                f"DATABASE={self.database}",
+            ],
             ["python3", "/opt/opslab/inside/database.py"],
-            also=[(tls / "certificate.pem").read_text(), password.read_text()])
+            also=[(tls / "certificate.pem").read_text(), password.read_text()],
+        )
         docker.wait_healthy(self.part, self.answers)
         progress.say(self.part, f"{self.host_name} {state}")
 
@@ -69,12 +84,29 @@ class Database:
 
     def query(self, sql, database="postgres"):
         """Rows of a query run as the superuser inside the container, as lists of text."""
-        out = docker.run("exec", "-u", "postgres", addresses.container(self.part), "psql", "-qAtX", "-F", "\t",
-                         "-v", "ON_ERROR_STOP=1", "-p", "5433", "-d", database, "-c", sql)
+        out = docker.run(
+            "exec",
+            "-u",
+            "postgres",
+            addresses.container(self.part),
+            "psql",
+            "-qAtX",
+            "-F",
+            "\t",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-p",
+            "5433",
+            "-d",
+            database,
+            "-c",
+            sql,
+        )
         return [line.split("\t") for line in out.splitlines()]
 
 
 STATE = Database("db", addresses.STATE_DATABASE, addresses.STATE_DATABASE_NAME, account.MASTER_USER, "aurora")
-WAREHOUSE = Database("warehouse", addresses.WAREHOUSE, addresses.WAREHOUSE_NAME, account.WAREHOUSE_USER,
-                     "warehouse", account.WAREHOUSE_DATABASE)
+WAREHOUSE = Database(
+    "warehouse", addresses.WAREHOUSE, addresses.WAREHOUSE_NAME, account.WAREHOUSE_USER, "warehouse", account.WAREHOUSE_DATABASE
+)
 ALL = {database.part: database for database in (STATE, WAREHOUSE)}

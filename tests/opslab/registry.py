@@ -30,10 +30,22 @@ def ensure():
     authority = certificates.authority_file(certificates.PUBLIC)
     tls = certificates.ensure_certificate("registry", certificates.PUBLIC, [addresses.REGISTRY_NAME, addresses.REGISTRY])
     state = docker.ensure_container(
-        "registry", images.services(),
-        [*docker.on_network(addresses.REGISTRY), "-v", f"{addresses.container('registry')}:/var/lib/registry",
-         "-v", f"{tls}:/lab/tls:ro", "-e", f"REGISTRY_USER={user}", "-e", f"REGISTRY_PASSWORD={password}"],
-        ["python3", "/opt/opslab/inside/registry.py"], also=(tls / "certificate.pem").read_text())
+        "registry",
+        images.services(),
+        [
+            *docker.on_network(addresses.REGISTRY),
+            "-v",
+            f"{addresses.container('registry')}:/var/lib/registry",
+            "-v",
+            f"{tls}:/lab/tls:ro",
+            "-e",
+            f"REGISTRY_USER={user}",
+            "-e",
+            f"REGISTRY_PASSWORD={password}",
+        ],
+        ["python3", "/opt/opslab/inside/registry.py"],
+        also=(tls / "certificate.pem").read_text(),
+    )
     DOCKER_TRUST.parent.mkdir(parents=True, exist_ok=True)
     DOCKER_TRUST.write_bytes(authority.read_bytes())
     docker.wait_healthy("registry", lambda: request("/v2/")[0] == 200)
@@ -44,8 +56,9 @@ def request(path, method="GET", login=None):
     """Status and headers of a request to the registry; `login` is (user, password), by default ECR's."""
     context = ssl.create_default_context(cafile=str(certificates.authority_file(certificates.PUBLIC)))
     token = base64.b64encode(":".join(login or credentials()).encode()).decode()
-    wanted = urllib.request.Request(f"https://{addresses.REGISTRY}{path}", method=method,
-                                    headers={"Authorization": f"Basic {token}", "Accept": MANIFESTS})
+    wanted = urllib.request.Request(
+        f"https://{addresses.REGISTRY}{path}", method=method, headers={"Authorization": f"Basic {token}", "Accept": MANIFESTS}
+    )
     try:
         with urllib.request.urlopen(wanted, timeout=10, context=context) as response:
             return response.status, response.headers

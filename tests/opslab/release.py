@@ -36,8 +36,7 @@ def build():
     progress.say("release", "building ops-agent unless it is built… (minutes, the first time)")
     log = addresses.STATE / "build-release.log"
     with open(log, "wb") as stream:
-        done = subprocess.run([BUILD], cwd=addresses.ROOT, stdout=subprocess.PIPE, stderr=stream, text=True,
-                              timeout=BUILD_SECONDS)
+        done = subprocess.run([BUILD], cwd=addresses.ROOT, stdout=subprocess.PIPE, stderr=stream, text=True, timeout=BUILD_SECONDS)
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines or not os.path.isdir(addresses.ROOT / lines[-1]):
         last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["no message"]
@@ -83,9 +82,18 @@ def substitute(template, values):
 def user_data(host, stub=False):
     """What the host's stack gives the instance as user-data; a stub installs nothing."""
     template = USER_DATA.read_text() if available() and not stub else STUB_USER_DATA
-    text = substitute(template, {
-        "Role": host.role, "AWS::Region": addresses.REGION, "AWS::StackName": host.stack, "AWS::AccountId": addresses.ACCOUNT,
-        "Resource": host.resource, "ReleaseBucket": addresses.RELEASES, "ArtifactBucket": addresses.ARTIFACTS})
+    text = substitute(
+        template,
+        {
+            "Role": host.role,
+            "AWS::Region": addresses.REGION,
+            "AWS::StackName": host.stack,
+            "AWS::AccountId": addresses.ACCOUNT,
+            "Resource": host.resource,
+            "ReleaseBucket": addresses.RELEASES,
+            "ArtifactBucket": addresses.ARTIFACTS,
+        },
+    )
     if len(base64.b64encode(text.encode())) > 16384 * 4 // 3:
         raise progress.LabError("user-data: larger than the 16 KB that EC2 takes")
     return text

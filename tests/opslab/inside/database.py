@@ -28,8 +28,7 @@ hostnossl all all all reject
 
 
 def as_postgres(*command, **options):
-    return subprocess.run(["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *command],
-                          check=True, **options)
+    return subprocess.run(["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *command], check=True, **options)
 
 
 def quoted(text):
@@ -38,8 +37,18 @@ def quoted(text):
 
 
 def sql(statement, database="postgres"):
-    as_postgres("psql", "-qXv", "ON_ERROR_STOP=1", "-p", str(BACKEND_PORT), "-d", database,
-                input=statement, text=True, stdout=subprocess.DEVNULL)
+    as_postgres(
+        "psql",
+        "-qXv",
+        "ON_ERROR_STOP=1",
+        "-p",
+        str(BACKEND_PORT),
+        "-d",
+        database,
+        input=statement,
+        text=True,
+        stdout=subprocess.DEVNULL,
+    )
 
 
 def start_postgres():
@@ -48,22 +57,40 @@ def start_postgres():
     if fresh:
         os.makedirs(DATA, mode=0o700, exist_ok=True)
         subprocess.run(["chown", "postgres:", DATA], check=True)
-        as_postgres(f"{BINARIES}/initdb", "-D", DATA, "-E", "UTF8", "--locale=C.UTF-8", "--auth=peer",
-                    "--no-sync", stdout=subprocess.DEVNULL)
+        as_postgres(
+            f"{BINARIES}/initdb",
+            "-D",
+            DATA,
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "--auth=peer",
+            "--no-sync",
+            stdout=subprocess.DEVNULL,
+        )
     for name in ("certificate", "key"):
-        subprocess.run(["install", "-o", "postgres", "-m", "0600", f"/lab/tls/{name}.pem",
-                        f"{DATA}/{name}.pem"], check=True)
+        subprocess.run(["install", "-o", "postgres", "-m", "0600", f"/lab/tls/{name}.pem", f"{DATA}/{name}.pem"], check=True)
     with open(f"{DATA}/pg_hba.conf", "w", encoding="utf-8") as stream:
         stream.write(ACCESS)
     os.makedirs("/run/postgresql", exist_ok=True)
     subprocess.run(["chown", "postgres:", "/run/postgresql"], check=True)
-    settings = {"listen_addresses": "127.0.0.1", "port": BACKEND_PORT, "ssl": "on", "fsync": "off",
-                "ssl_cert_file": f"{DATA}/certificate.pem", "ssl_key_file": f"{DATA}/key.pem",
-                "ssl_min_protocol_version": "TLSv1.2", "password_encryption": "scram-sha-256",
-                "shared_buffers": "64MB", "max_connections": 60, "log_connections": "on"}
+    settings = {
+        "listen_addresses": "127.0.0.1",
+        "port": BACKEND_PORT,
+        "ssl": "on",
+        "fsync": "off",
+        "ssl_cert_file": f"{DATA}/certificate.pem",
+        "ssl_key_file": f"{DATA}/key.pem",
+        "ssl_min_protocol_version": "TLSv1.2",
+        "password_encryption": "scram-sha-256",
+        "shared_buffers": "64MB",
+        "max_connections": 60,
+        "log_connections": "on",
+    }
     arguments = [f"-c{name}={value}" for name, value in settings.items()]
-    server = subprocess.Popen(["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups",
-                               f"{BINARIES}/postgres", "-D", DATA, *arguments])
+    server = subprocess.Popen(
+        ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", f"{BINARIES}/postgres", "-D", DATA, *arguments]
+    )
     while subprocess.run([f"{BINARIES}/pg_isready", "-qp", str(BACKEND_PORT)], check=False).returncode:
         if server.poll() is not None:
             raise SystemExit("postgres ended; see above")
@@ -89,8 +116,15 @@ class Front:
         self.connections, self.total, self.refused, self.wakes = set(), 0, 0, 0
 
     def status(self):
-        return {"awake": self.awake.is_set(), "mode": self.mode, "wake_after": self.wake_after,
-                "open": len(self.connections), "total": self.total, "refused": self.refused, "wakes": self.wakes}
+        return {
+            "awake": self.awake.is_set(),
+            "mode": self.mode,
+            "wake_after": self.wake_after,
+            "open": len(self.connections),
+            "total": self.total,
+            "refused": self.refused,
+            "wakes": self.wakes,
+        }
 
     def sleep(self, wake_after, mode):
         """Fall asleep: open connections end. Aurora sleeps only without any; a test need not wait for that."""

@@ -47,15 +47,29 @@ class RoleCredentials:
         key = (who["role"], who["generation"])
         if key != self.key or time.time() > self.until - 300:
             operator = who["operator"]
-            sts = boto3.client("sts", region_name=who["region"], endpoint_url=who["aws"],
-                               aws_access_key_id=operator["key"], aws_secret_access_key=operator["secret"])
-            made = sts.assume_role(RoleArn=f"arn:aws:iam::{who['account']}:role/{who['role']}",
-                                   RoleSessionName=who["id"], DurationSeconds=3600)["Credentials"]
+            sts = boto3.client(
+                "sts",
+                region_name=who["region"],
+                endpoint_url=who["aws"],
+                aws_access_key_id=operator["key"],
+                aws_secret_access_key=operator["secret"],
+            )
+            made = sts.assume_role(
+                RoleArn=f"arn:aws:iam::{who['account']}:role/{who['role']}", RoleSessionName=who["id"], DurationSeconds=3600
+            )["Credentials"]
             self.key, self.until = key, time.time() + CREDENTIALS_SECONDS
-            self.answer = json.dumps({
-                "Code": "Success", "LastUpdated": timestamp(time.time()), "Type": "AWS-HMAC",
-                "AccessKeyId": made["AccessKeyId"], "SecretAccessKey": made["SecretAccessKey"],
-                "Token": made["SessionToken"], "Expiration": timestamp(self.until)}, indent=2)
+            self.answer = json.dumps(
+                {
+                    "Code": "Success",
+                    "LastUpdated": timestamp(time.time()),
+                    "Type": "AWS-HMAC",
+                    "AccessKeyId": made["AccessKeyId"],
+                    "SecretAccessKey": made["SecretAccessKey"],
+                    "Token": made["SessionToken"],
+                    "Expiration": timestamp(self.until),
+                },
+                indent=2,
+            )
         return self.answer
 
 
@@ -79,9 +93,18 @@ def metadata(who):
         "local-hostname": hostname,
         "local-ipv4": who["ip"],
         "mac": who["mac"],
-        "network": {"interfaces": {"macs": {who["mac"]: {
-            "device-number": "0", "local-ipv4s": who["ip"], "mac": who["mac"],
-            "subnet-ipv4-cidr-block": who["subnet"]}}}},
+        "network": {
+            "interfaces": {
+                "macs": {
+                    who["mac"]: {
+                        "device-number": "0",
+                        "local-ipv4s": who["ip"],
+                        "mac": who["mac"],
+                        "subnet-ipv4-cidr-block": who["subnet"],
+                    }
+                }
+            }
+        },
         "placement": {"availability-zone": who["zone"], "region": who["region"]},
         "security-groups": who["name"],
         "services": {"domain": "amazonaws.com", "partition": "aws"},
@@ -90,11 +113,21 @@ def metadata(who):
 
 
 def identity_document(who):
-    return json.dumps({
-        "accountId": who["account"], "architecture": "x86_64", "availabilityZone": who["zone"],
-        "imageId": who["image"], "instanceId": who["id"], "instanceType": who["type"],
-        "pendingTime": who["launched"], "privateIp": who["ip"], "region": who["region"],
-        "version": "2017-09-30"}, indent=2)
+    return json.dumps(
+        {
+            "accountId": who["account"],
+            "architecture": "x86_64",
+            "availabilityZone": who["zone"],
+            "imageId": who["image"],
+            "instanceId": who["id"],
+            "instanceType": who["type"],
+            "pendingTime": who["launched"],
+            "privateIp": who["ip"],
+            "region": who["region"],
+            "version": "2017-09-30",
+        },
+        indent=2,
+    )
 
 
 def answer(path):
@@ -134,9 +167,18 @@ class Service(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
         with open(RECORD, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps({
-                "time": round(time.time(), 3), "method": self.command, "path": self.path, "status": status,
-                "agent": self.headers.get("User-Agent", "")[:80]}) + "\n")
+            stream.write(
+                json.dumps(
+                    {
+                        "time": round(time.time(), 3),
+                        "method": self.command,
+                        "path": self.path,
+                        "status": status,
+                        "agent": self.headers.get("User-Agent", "")[:80],
+                    }
+                )
+                + "\n"
+            )
 
     def do_PUT(self):
         wanted = self.headers.get("X-aws-ec2-metadata-token-ttl-seconds", "")

@@ -16,7 +16,8 @@ def main():
         # The registry knows the prefix 2y; the algorithm is the same.
         stream.write(f"{os.environ['REGISTRY_USER']}:{hashed.replace('$2b$', '$2y$', 1)}\n")
     with open(CONFIG, "w", encoding="utf-8") as stream:
-        stream.write(textwrap.dedent(f"""
+        stream.write(
+            textwrap.dedent(f"""
             version: 0.1
             log: {{ level: warn }}
             storage:
@@ -28,7 +29,8 @@ def main():
               addr: :443
               secret: lab
               tls: {{ certificate: /lab/tls/certificate.pem, key: /lab/tls/key.pem }}
-            """))
+            """)
+        )
     os.execvp("docker-registry", ["docker-registry", "serve", CONFIG])
 
 

@@ -39,9 +39,7 @@ def parameter_arns(response):
     body = _body(response)
     names = body.get("Names") or [body.get("Name") or body.get("Path")]
     return [
-        name if name.startswith("arn:") else _arn(response, "ssm", f"parameter/{name.strip('/')}")
-        for name in names
-        if name
+        name if name.startswith("arn:") else _arn(response, "ssm", f"parameter/{name.strip('/')}") for name in names if name
     ] or ["*"]
 
 
@@ -121,8 +119,13 @@ def authorize(faults_path):
         service, action = request._action.split(":", 1)
         resources = resource if isinstance(resource, list) else [resource]
         principal = request._access_key.arn
-        record.note(service=service, action=action, resource=" ".join(resources), principal=principal,
-                    role=principal.split("/")[1] if ":assumed-role/" in principal else "")
+        record.note(
+            service=service,
+            action=action,
+            resource=" ".join(resources),
+            principal=principal,
+            role=principal.split("/")[1] if ":assumed-role/" in principal else "",
+        )
         try:
             request.check_signature()
         except SignatureDoesNotMatchError as error:
@@ -135,15 +138,16 @@ def authorize(faults_path):
             faults.delay(fault)
             if "code" in fault:
                 record.note(error=fault["code"])
-                raise denials.in_protocol(
-                    self, fault.get("status", 500), fault["code"], fault.get("message", "a fault of the lab"))
+                raise denials.in_protocol(self, fault.get("status", 500), fault["code"], fault.get("message", "a fault of the lab"))
         for one in resources:
             try:
                 request.check_action_permitted(one)
             except AccessDeniedError as error:
                 record.note(error="AccessDenied")
-                message = (f"User: {principal} is not authorized to perform: {request._action} on resource: {one} "
-                           f"because no identity-based policy allows the {request._action} action")
+                message = (
+                    f"User: {principal} is not authorized to perform: {request._action} on resource: {one} "
+                    f"because no identity-based policy allows the {request._action} action"
+                )
                 raise denials.in_protocol(self, 403, error.error_type, message) from error
             except Exception:
                 record.note(error="AccessDenied")
@@ -159,8 +163,7 @@ def batch_get_secret_value(original):
         request = iam_request(self, IAMRequest)
         request._action = "secretsmanager:GetSecretValue"
         wanted = self._get_param("SecretIdList", if_none=[])
-        refused = [] if is_operator(request) else [
-            name for name in wanted if not permitted(request, secret_arn(self, name))]
+        refused = [] if is_operator(request) else [name for name in wanted if not permitted(request, secret_arn(self, name))]
         if not refused:
             return original(self)
         allowed = [name for name in wanted if name not in refused]
@@ -168,9 +171,14 @@ def batch_get_secret_value(original):
         if allowed:
             values, errors, _ = self.backend.batch_get_secret_value(secret_id_list=allowed)
         for name in refused:
-            errors.append({"SecretId": name, "ErrorCode": "AccessDeniedException", "Message":
-                           f"User: {request._access_key.arn} is not authorized to perform: "
-                           f"secretsmanager:GetSecretValue on resource: {name}"})
+            errors.append(
+                {
+                    "SecretId": name,
+                    "ErrorCode": "AccessDeniedException",
+                    "Message": f"User: {request._access_key.arn} is not authorized to perform: "
+                    f"secretsmanager:GetSecretValue on resource: {name}",
+                }
+            )
         return json.dumps({"SecretValues": values, "Errors": errors})
 
     return respond
@@ -186,5 +194,4 @@ def install(faults_path):
     LogsResponse._determine_resource = log_group_arn
     ECRResponse._determine_resource = repository_arn
     CloudFormationResponse._determine_resource = stack_arn
-    SecretsManagerResponse.batch_get_secret_value = batch_get_secret_value(
-        SecretsManagerResponse.batch_get_secret_value)
+    SecretsManagerResponse.batch_get_secret_value = batch_get_secret_value(SecretsManagerResponse.batch_get_secret_value)

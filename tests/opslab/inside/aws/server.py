@@ -51,8 +51,7 @@ def make_operator():
     key = iam.create_access_key(access.OPERATOR)
     key.access_key_id, key.secret_access_key = os.environ["OPERATOR_KEY"], os.environ["OPERATOR_SECRET"]
     everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-    iam.put_user_policy(
-        access.OPERATOR, "everything", json.dumps({"Version": "2012-10-17", "Statement": [everything]}))
+    iam.put_user_policy(access.OPERATOR, "everything", json.dumps({"Version": "2012-10-17", "Statement": [everything]}))
 
 
 def main():

@@ -19,14 +19,17 @@ def install(path):
         missing = [name for name in names if not values[name]]
         if missing or values["Status"] not in STATUSES:
             raise denials.in_protocol(self, 400, "ValidationError", f"missing or wrong: {missing or 'Status'}")
-        record.append(path, {
-            "time": round(time.time(), 3),
-            "stack": values["StackName"],
-            "resource": values["LogicalResourceId"],
-            "unique_id": values["UniqueId"],
-            "status": values["Status"],
-            "principal": record.facts().get("principal", ""),
-        })
+        record.append(
+            path,
+            {
+                "time": round(time.time(), 3),
+                "stack": values["StackName"],
+                "resource": values["LogicalResourceId"],
+                "unique_id": values["UniqueId"],
+                "status": values["Status"],
+                "principal": record.facts().get("principal", ""),
+            },
+        )
         return EmptyResult()
 
     CloudFormationResponse.signal_resource = signal_resource
