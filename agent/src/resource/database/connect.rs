@@ -22,7 +22,9 @@ const MAINTENANCE_DATABASE: &str = "postgres";
 /// How long one attempt may take. Aurora Serverless takes the connection of a client while it wakes, and
 /// lets it wait for some 15 s, or 30 s and more after a long pause: an attempt cut off sooner starts that
 /// wait anew.
-const ATTEMPT: Duration = Duration::from_secs(45);
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(45);
+/// How long one attempt may take at least, however little of the wait is left.
+const SHORTEST_ATTEMPT: Duration = Duration::from_secs(5);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long a wait goes on before it is worth a word.
@@ -56,18 +58,35 @@ pub(super) async fn connect(
         .dbname(MAINTENANCE_DATABASE)
         .application_name("ops-agent")
         .ssl_mode(SslMode::Require);
+    let connecting = patiently(database, &config, &tls, wake);
+    tokio::pin!(connecting);
+    let began = Instant::now();
+    loop {
+        match tokio::time::timeout(Duration::from_secs(1), &mut connecting).await {
+            Ok(result) => return result,
+            Err(_) if began.elapsed() < SPEAKS_AFTER => {}
+            Err(_) => say(&format!("database is waking up, {} s", began.elapsed().as_secs())),
+        }
+    }
+}
+
+async fn patiently(
+    database: &Database,
+    config: &Config,
+    tls: &MakeRustlsConnect,
+    wake: Duration,
+) -> Result<Connection> {
     let began = Instant::now();
     loop {
         let left = wake.saturating_sub(began.elapsed());
-        let limit = ATTEMPT.min(left.max(Duration::from_secs(5)));
-        let attempt = tokio::time::timeout(limit, attempt(database, &config, tls.clone()));
-        let result = match speaking(attempt, began, &say).await {
+        let limit = left.clamp(SHORTEST_ATTEMPT, LONGEST_ATTEMPT);
+        let result = match tokio::time::timeout(limit, attempt(database, config, tls.clone())).await {
             Ok(result) => result,
             Err(_) => Err(failure::with(database, true, format!("no answer within {} s", limit.as_secs()))),
         };
         match result {
             Err(error) if error.is_transient() && began.elapsed() + PAUSE < wake => {
-                speaking(tokio::time::sleep(PAUSE), began, &say).await;
+                tokio::time::sleep(PAUSE).await;
             }
             Err(Error::Database { host, database, transient: true, message }) => {
                 let waited = began.elapsed().as_secs();
@@ -75,18 +94,6 @@ pub(super) async fn connect(
                 return Err(Error::Database { host, database, transient: true, message });
             }
             other => return other,
-        }
-    }
-}
-
-/// Waits for a future, and says each second how long it has been since `began`.
-async fn speaking<F: Future>(future: F, began: Instant, say: &impl Fn(&str)) -> F::Output {
-    tokio::pin!(future);
-    loop {
-        match tokio::time::timeout(Duration::from_secs(1), &mut future).await {
-            Ok(output) => return output,
-            Err(_) if began.elapsed() < SPEAKS_AFTER => {}
-            Err(_) => say(&format!("database is waking up, {} s", began.elapsed().as_secs())),
         }
     }
 }
