@@ -3,14 +3,18 @@
 
 pub mod cli;
 pub mod container;
+pub mod converge;
 pub mod engine;
 pub mod error;
 pub mod exit;
 pub mod host;
 pub mod inputs;
+pub mod key;
 pub mod report;
 pub mod resource;
 pub mod roles;
 pub mod settings;
+pub mod telemetry;
+pub mod version;
 
 pub use error::{Error, Result};

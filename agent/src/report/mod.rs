@@ -40,7 +40,8 @@ pub struct Report {
     pub inputs: Vec<Input>,
     /// Every resource, in the order of the graph.
     pub resources: Vec<ResourceReport>,
-    /// The first failure that is not the consequence of another, in one line.
+    /// The first failure that is not the consequence of another, in one line; wrong settings are one
+    /// line a problem.
     pub root_cause: Option<String>,
     /// What the role runs, with how to ask whether it is well.
     pub services: Vec<Service>,

@@ -41,6 +41,22 @@ pub fn status(status: &Status, now: Timestamp, width: usize) -> String {
     out
 }
 
+/// How a run went, in the words that end a converge.
+#[must_use]
+pub fn summary(report: &Report, width: usize) -> String {
+    let mut out = String::new();
+    let (style, word) = verdict(report);
+    let _ = write!(out, "{style}● {word}{style:#} ");
+    let line = format!("in {}: {}", took(report.run.duration_ms), counts(report));
+    paragraph(&mut out, &line, word.len() + 3, 2, width);
+    problems(&mut out, report, width);
+    for notice in &report.notices {
+        let _ = write!(out, "  {STRONG}Notice{STRONG:#} ");
+        paragraph(&mut out, notice, 9, 4, width);
+    }
+    out
+}
+
 fn head(out: &mut String, status: &Status, width: usize) {
     let report = &status.report;
     let mut right = report.role.clone();
@@ -54,11 +70,7 @@ fn head(out: &mut String, status: &Status, width: usize) {
 }
 
 fn run(out: &mut String, report: &Report, now: Timestamp, width: usize) {
-    let (style, word) = match report.run.outcome {
-        Outcome::Unchanged | Outcome::Changed => (GOOD, "Converged"),
-        Outcome::Interrupted => (UNSURE, "Interrupted"),
-        Outcome::Failed | Outcome::Skipped | Outcome::Pending => (BAD, "Failed"),
-    };
+    let (style, word) = verdict(report);
     let when = report.run.ended.parse::<Timestamp>().map_or_else(
         |_| report.run.ended.clone(),
         |ended| format!("{} ({} UTC)", ago(ended, now), ended.strftime("%H:%M:%S")),
@@ -71,6 +83,14 @@ fn run(out: &mut String, report: &Report, now: Timestamp, width: usize) {
     );
     let _ = write!(out, "{style}● {word}{style:#} ");
     paragraph(out, &line, word.len() + 3, 2, width);
+}
+
+const fn verdict(report: &Report) -> (Style, &'static str) {
+    match report.run.outcome {
+        Outcome::Unchanged | Outcome::Changed => (GOOD, "Converged"),
+        Outcome::Interrupted => (UNSURE, "Interrupted"),
+        Outcome::Failed | Outcome::Skipped | Outcome::Pending => (BAD, "Failed"),
+    }
 }
 
 /// `1 failed, 3 skipped, 2 changed, 20 unchanged`; nothing that is zero.
