@@ -23,7 +23,8 @@ pub fn fingerprints(root: &Path, keep: bool) -> Result<Fingerprints> {
             Err(_) => Err(Error::Refused {
                 what: format!("the key {}", path.display()),
                 why: format!("it has {} bytes in place of {LENGTH}", bytes.len()),
-                fix: "delete it: the next run makes a new one, and sees every secret as changed once".to_owned(),
+                fix: "delete it: the next run makes a new one, and sees every secret as changed once"
+                    .to_owned(),
             }),
         },
         Err(source) if source.kind() == io::ErrorKind::NotFound => {
@@ -32,7 +33,8 @@ pub fn fingerprints(root: &Path, keep: bool) -> Result<Fingerprints> {
                 .map_err(|error| Error::io("make the key", &path, io::Error::other(error.to_string())))?;
             if keep {
                 let dir = root.join(STATE_DIR);
-                std::fs::create_dir_all(&dir).map_err(|source| Error::io("make the directory", &dir, source))?;
+                std::fs::create_dir_all(&dir)
+                    .map_err(|source| Error::io("make the directory", &dir, source))?;
                 replace(&Replacement { path, content: key.to_vec(), mode: 0o600, owner: None })?;
             }
             Ok(Fingerprints::new(key))
@@ -52,7 +54,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = fingerprints(dir.path(), true).unwrap().of(b"secret");
         assert_eq!(fingerprints(dir.path(), true).unwrap().of(b"secret"), first);
-        let mode = std::fs::metadata(dir.path().join(STATE_DIR).join("fingerprint.key")).unwrap().permissions();
+        let mode =
+            std::fs::metadata(dir.path().join(STATE_DIR).join("fingerprint.key")).unwrap().permissions();
         assert_eq!(mode.mode() & 0o777, 0o600);
     }
 

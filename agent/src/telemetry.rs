@@ -64,9 +64,13 @@ pub fn init(filter: Option<String>, sink: Sink) {
     let layer = if sink.journal { tracing_journald::layer().ok() } else { None };
     let layer = match layer {
         // The field names are our own, with a prefix of their own.
-        Some(journal) => journal.with_field_prefix(None).with_syslog_identifier("ops-agent".to_owned()).boxed(),
+        Some(journal) => {
+            journal.with_field_prefix(None).with_syslog_identifier("ops-agent".to_owned()).boxed()
+        }
         None => tracing_subscriber::fmt::layer()
-            .event_format(Plain { ansi: anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never })
+            .event_format(Plain {
+                ansi: anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never,
+            })
             .with_writer(Screen(sink.bars))
             .boxed(),
     };

@@ -56,7 +56,7 @@ pub fn run(globals: &Globals, args: ConvergeArgs) -> Exit {
     if let Some(live) = &live {
         live.clear();
     }
-    match ended.and_then(|ended| ended) {
+    match ended.map_err(Stop::from).flatten() {
         Err(Stop::Busy(holder)) => {
             let who = holder.map_or_else(|| "another run".to_owned(), |holder| holder.to_string());
             complain(&format!("busy: {who} is going on"));
@@ -131,7 +131,12 @@ impl From<Error> for Stop {
 
 /// Converges once; at boot, as often as it takes until there is something to tell CloudFormation. The lock
 /// is free between rounds.
-async fn rounds(globals: &Globals, reason: &str, no_wait: bool, company: &Company) -> Result<Converged, Stop> {
+async fn rounds(
+    globals: &Globals,
+    reason: &str,
+    no_wait: bool,
+    company: &Company,
+) -> Result<Converged, Stop> {
     loop {
         let lock = take_lock(globals, reason, no_wait, &company.cancel).await?;
         let ended = converge(&globals.order(), reason, company).await;

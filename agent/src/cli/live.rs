@@ -38,7 +38,9 @@ impl Live {
     #[must_use]
     pub fn new(about: &str) -> Self {
         let all = MultiProgress::new();
-        let whole = all.add(ProgressBar::new_spinner().with_style(style("{spinner} {prefix} {msg:.dim} {elapsed:.dim}")));
+        let whole = all.add(
+            ProgressBar::new_spinner().with_style(style("{spinner} {prefix} {msg:.dim} {elapsed:.dim}")),
+        );
         whole.set_prefix(about.to_owned());
         whole.enable_steady_tick(TICK);
         Self { all, whole, state: Mutex::default() }
@@ -59,7 +61,8 @@ impl Live {
     fn say(&self, subject: &str, what: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let line = state.lines.entry(subject.to_owned()).or_insert_with(|| {
-            let bar = ProgressBar::new_spinner().with_style(style("  {spinner} {prefix} {wide_msg:.dim} {elapsed:.dim}"));
+            let bar = ProgressBar::new_spinner()
+                .with_style(style("  {spinner} {prefix} {wide_msg:.dim} {elapsed:.dim}"));
             let bar = self.all.insert_before(&self.whole, bar);
             bar.set_prefix(short(subject));
             bar.enable_steady_tick(TICK);

@@ -45,10 +45,11 @@ pub fn run(globals: &Globals, args: &PlanArgs) -> Exit {
         Some(live) => Arc::clone(live) as Arc<dyn Progress>,
         None => Arc::new(Silent),
     };
+    let order = globals.order();
     let planned = watching::block_on(async {
         let cancel = watching::cancel_on_signals();
         tokio::select! {
-            planned = converge::plan(&globals.order(), progress) => Some(planned),
+            planned = converge::plan(&order, progress) => Some(planned),
             () = cancel.cancelled() => None,
         }
     });

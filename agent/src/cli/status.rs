@@ -77,8 +77,8 @@ fn read(globals: &Globals) -> Result<Option<Status>> {
 
 fn probe(globals: &Globals, status: &Status) -> Result<Health> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|source| Error::CommandStart { program: "the asynchronous runtime".to_owned(), source })?;
+    let runtime = runtime
+        .map_err(|source| Error::CommandStart { program: "the asynchronous runtime".to_owned(), source })?;
     let world = World::new(globals.root.clone());
     Ok(runtime.block_on(health::probe(&status.report.services, &world, Timestamp::now())))
 }

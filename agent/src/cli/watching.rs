@@ -15,8 +15,8 @@ use crate::{Error, Result};
 pub fn block_on<T>(command: impl Future<Output = T>) -> Result<T> {
     // Two workers, as a t3 has two processors: reading files blocks one of them.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime =
-        runtime.map_err(|source| Error::CommandStart { program: "the asynchronous runtime".to_owned(), source })?;
+    let runtime = runtime
+        .map_err(|source| Error::CommandStart { program: "the asynchronous runtime".to_owned(), source })?;
     let result = runtime.block_on(command);
     runtime.shutdown_background();
     Ok(result)

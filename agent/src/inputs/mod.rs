@@ -14,6 +14,7 @@ mod fetch;
 pub mod imds;
 pub mod local;
 pub mod objects;
+pub mod os;
 pub mod parameters;
 pub mod registries;
 pub mod secrets;
