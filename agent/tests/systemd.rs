@@ -306,3 +306,70 @@ async fn a_unit_that_does_not_exist_is_refused_and_one_not_wanted_at_boot_disabl
         ("boot enabled → disabled", ["disable", "reload"].as_slice())
     );
 }
+
+/// The same against systemd itself: a good service, then a bad configuration, then a good one again.
+#[tokio::test]
+#[ignore = "needs a host booted by systemd, where it makes and removes a unit in /etc: run it in a lab host"]
+async fn on_a_host_that_systemd_booted() {
+    const NAME: &str = "ops-agent-test.service";
+    let file = format!("/etc/systemd/system/{NAME}");
+    let write = |command: &str, kind: &str| {
+        let text =
+            format!("[Service]\nType={kind}\nExecStart={command}\n[Install]\nWantedBy=multi-user.target\n");
+        std::fs::write(&file, text).unwrap();
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = Ledger::new(directory.path().join("ledger.json"));
+    let systemd = Systemd::connect(NAME).await.unwrap();
+    let unit = Unit { name: NAME.into(), enabled: true };
+    let converge = async || {
+        let found = unit.observe_on(&systemd, &ledger).await.unwrap();
+        let summary = unit.diff(&found).summary();
+        if summary.is_empty() {
+            return (summary, Ok(()));
+        }
+        (summary, unit.apply_on(&systemd, &ledger, found).await)
+    };
+
+    let (summary, result) = converge().await;
+    assert_eq!(summary, "unit not-found → loaded, boot → enabled, state inactive (dead) → active");
+    assert!(result.unwrap_err().to_string().contains("no unit file of that name"));
+
+    write("/bin/sleep infinity", "simple");
+    let (summary, result) = converge().await;
+    assert!(summary.ends_with("boot disabled → enabled, state inactive (dead) → active"), "{summary}");
+    result.unwrap();
+    assert_eq!(converge().await.0, "");
+
+    write("/bin/sh -c 'echo the port is taken >&2; exit 3'", "simple");
+    ledger.owe(NAME, "file:/etc/x").await.unwrap();
+    let (summary, result) = converge().await;
+    assert_eq!(summary, "unit file changed on disk → loaded, restart owed for file:/etc/x → done");
+    let error = result.unwrap_err().to_string();
+    assert!(error.contains("failed") && error.contains("the port is taken"), "{error}");
+    assert_eq!(ledger.reasons(NAME).await.unwrap(), ["file:/etc/x"]);
+
+    write("/bin/sleep infinity", "exec");
+    let (_, result) = converge().await;
+    result.unwrap();
+    assert_eq!(converge().await.0, "");
+
+    write("/no/such/program", "exec");
+    ledger.owe(NAME, "file:/etc/x").await.unwrap();
+    let error = converge().await.1.unwrap_err().to_string();
+    assert!(
+        error.starts_with("systemd cannot restart ops-agent-test.service: its job ended with failed"),
+        "{error}"
+    );
+
+    write("/bin/true", "oneshot");
+    converge().await.1.unwrap();
+    assert_eq!(converge().await.0, "", "a job that ended well is right");
+
+    let unit = Unit { name: NAME.into(), enabled: false };
+    let found = unit.observe_on(&systemd, &ledger).await.unwrap();
+    assert_eq!(unit.diff(&found).summary(), "boot enabled → disabled");
+    unit.apply_on(&systemd, &ledger, found).await.unwrap();
+    std::fs::remove_file(&file).unwrap();
+    systemd.reload(NAME).await.unwrap();
+}

@@ -178,7 +178,7 @@ fn parse_status(text: &str) -> Installed {
 fn remedy(error: &Error) -> Remedy {
     let Error::CommandFailed { stderr, .. } = error else { return Remedy::None };
     let says = |words: &[&str]| words.iter().any(|words| stderr.contains(words));
-    if says(&["dpkg was interrupted", "Sub-process /usr/bin/dpkg returned an error code (100)"]) {
+    if says(&["dpkg was interrupted"]) {
         Remedy::Finish
     } else if says(&["Could not get lock", "Unable to acquire the dpkg frontend lock", "Unable to lock"]) {
         Remedy::Wait
