@@ -28,12 +28,12 @@ def up(options):
         lab.services_up()
         registry.publish_sqlmesh() if not options.no_image else None
         publish_project()
+        images.host() if not options.no_host else None
         if built:
             release.publish(built.result())
     if options.no_host:
         return 0
     host = hosts.SQLMESH_SERVER
-    images.host()
     began = time.time()
     state = host_module.ensure(host, release.user_data(host, options.stub))
     progress.say(host.name, f"{host.ip} {state}")
@@ -176,7 +176,8 @@ def calls(options):
 def build(_options):
     """Build every image and the release, and start nothing."""
     docker.ensure_daemon()
-    images.services(), images.host()
+    for make in (images.services, images.host, registry.sqlmesh_image):
+        make()
     if release.available():
         release.build()
     return 0

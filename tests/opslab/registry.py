@@ -88,9 +88,14 @@ def push(image, tag, repository=REPOSITORY):
     return digest.group(1)
 
 
+def sqlmesh_image():
+    """The SQLMesh image, built from the package index."""
+    return images.build("sqlmesh", SQLMESH_RECIPE, [(images.MACHINE_AUTHORITIES, "ca-bundle.crt")])
+
+
 def publish_sqlmesh():
     """Build the SQLMesh image, push it, and name it by digest in the settings. Returns the reference."""
-    image = images.build("sqlmesh", SQLMESH_RECIPE, [(images.MACHINE_AUTHORITIES, "ca-bundle.crt")])
+    image = sqlmesh_image()
     digest = push(image, image.rpartition(":")[2])
     reference = f"{addresses.REGISTRY_NAME}/{REPOSITORY}@{digest}"
     account.put_parameter(addresses.IMAGE_PARAMETER, reference)
