@@ -44,9 +44,13 @@ impl Server {
                  -addext keyUsage=critical,keyCertSign -keyout {name}.key -out {name}.pem"
             ));
         }
-        server.openssl("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=db -keyout db.key -out db.csr");
+        server.openssl(
+            "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=db -keyout db.key -out db.csr",
+        );
         std::fs::write(server.path("san"), "subjectAltName=DNS:localhost\n").unwrap();
-        server.openssl("x509 -req -in db.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san -out db.pem");
+        server.openssl(
+            "x509 -req -in db.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san -out db.pem",
+        );
         sh(&format!("chown -R postgres: {0} && chmod 600 {0}/db.key", server.show()));
         server.run("initdb -D data -A scram-sha-256 -U admin --pwfile=<(echo admin) -E UTF8 --locale=C.UTF-8 >/dev/null");
         let settings = format!(
@@ -124,7 +128,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = Command::new("sh").args(["-c", &format!("kill -CONT {0}; kill -QUIT {0}", self.pid())]).output();
+        let _ =
+            Command::new("sh").args(["-c", &format!("kill -CONT {0}; kill -QUIT {0}", self.pid())]).output();
         std::thread::sleep(Duration::from_millis(300));
     }
 }
@@ -225,8 +230,14 @@ async fn what_is_wrong_is_told_at_once_and_in_one_line() {
     let cases = [
         (Database { ca_bundle: server.ca("other.pem"), ..patient() }, "signed by no CA of the bundle"),
         (Database { host: "127.0.0.1".into(), ..patient() }, "for another name than 127.0.0.1"),
-        (Database { credentials: Ok(("me".into(), "wrong".into())), ..patient() }, "refuses the password of me"),
-        (Database { credentials: Ok(("nobody".into(), "x".into())), ..patient() }, "refuses the password of nobody"),
+        (
+            Database { credentials: Ok(("me".into(), "wrong".into())), ..patient() },
+            "refuses the password of me",
+        ),
+        (
+            Database { credentials: Ok(("nobody".into(), "x".into())), ..patient() },
+            "refuses the password of nobody",
+        ),
         (Database { host: "nosuch.invalid".into(), ..patient() }, "nosuch.invalid cannot be resolved"),
         (Database { ca_bundle: String::new(), ..patient() }, "holds no certificate"),
         (Database { ca_bundle: "-----BEGIN CERTIFICATE-----\n!".into(), ..patient() }, "not PEM"),

@@ -114,6 +114,23 @@ pub struct Secrets {
     pub by_name: BTreeMap<String, Result<SecretValue, SecretProblem>>,
 }
 
+impl Secrets {
+    /// A secret by name, or why it could not be had.
+    ///
+    /// # Errors
+    /// The problem that was met at fetching it; one of its own when nobody asked for it.
+    pub fn get(&self, name: &str) -> Result<&SecretValue, SecretProblem> {
+        match self.by_name.get(name) {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(problem)) => Err(problem.clone()),
+            None => Err(SecretProblem {
+                message: format!("secret {name} was not fetched; report this as a bug of ops-agent"),
+                held: false,
+            }),
+        }
+    }
+}
+
 /// Why a secret could not be had.
 #[derive(Debug, Clone)]
 pub struct SecretProblem {

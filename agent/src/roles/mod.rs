@@ -8,6 +8,9 @@ use crate::inputs::{HostIdentity, Inputs, Secrets};
 use crate::report::Service;
 use crate::settings::Settings;
 
+pub mod sqlmesh_server;
+mod ui_proxy;
+
 /// What a role is made from, besides its settings.
 pub struct Told<'a> {
     /// Who the host is.
@@ -37,6 +40,7 @@ pub struct Desired {
 /// # Errors
 /// Something that the role cannot do without is missing; the message says where to put it.
 pub fn desired(settings: &Settings, told: &Told<'_>) -> Result<Desired> {
-    let _ = (settings, told);
-    Ok(Desired { graph: Graph::default(), services: Vec::new(), notices: Vec::new() })
+    match settings {
+        Settings::SqlmeshServer(settings) => sqlmesh_server::desired(settings, told),
+    }
 }

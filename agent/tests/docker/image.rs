@@ -63,8 +63,10 @@ impl Drop for Registry {
 /// Pushes the test image and forgets it here; returns its reference by digest.
 fn pushed(registry: &Registry) -> String {
     let name = format!("{}/opsagent-test-image", registry.address);
-    let text = sh(&format!("docker tag {0} {name}:1 && docker push {name}:1 && docker rmi {name}:1", image()));
-    let digest = text.split_whitespace().find(|word| word.starts_with("sha256:") && word.len() == 71).unwrap();
+    let text =
+        sh(&format!("docker tag {0} {name}:1 && docker push {name}:1 && docker rmi {name}:1", image()));
+    let digest =
+        text.split_whitespace().find(|word| word.starts_with("sha256:") && word.len() == 71).unwrap();
     format!("{name}@{digest}")
 }
 

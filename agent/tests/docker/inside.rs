@@ -58,7 +58,8 @@ async fn until(lab: &Lab, what: &str, is: impl Fn(&SchedulerState) -> bool) -> S
 async fn secrets_reach_the_run_and_nothing_else() {
     let lab = Lab::new("secrets");
     // Leaves an orphan behind, which PID 1 must take in.
-    let script = "(sleep 0.2 &) ; printf '%s' \"$STATE_DB_PASSWORD\" > /state/seen; echo No models are ready to run";
+    let script =
+        "(sleep 0.2 &) ; printf '%s' \"$STATE_DB_PASSWORD\" > /state/seen; echo No models are ready to run";
     let it = scheduler(&lab, script);
     converge(&lab, &it).await.unwrap();
     let last = until(&lab, "a second run", |s| s.runs >= 2).await.last.unwrap();

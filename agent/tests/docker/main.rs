@@ -36,7 +36,12 @@ fn image() -> &'static str {
         // A tmpfs gets the mode of the directory that it hides (runc), whatever it is asked for.
         sh(&format!("chmod 1777 {}/tmp", show(directory.path())));
         let tar = directory.path().with_extension("tar");
-        sh(&format!("tar -C {} -cf {} . && docker import {} {name}", show(directory.path()), show(&tar), show(&tar)));
+        sh(&format!(
+            "tar -C {} -cf {} . && docker import {} {name}",
+            show(directory.path()),
+            show(&tar),
+            show(&tar)
+        ));
         std::fs::remove_file(tar).unwrap();
         name
     })

@@ -39,9 +39,11 @@ async fn promoted_once_with_the_scheduler_drained() {
     let scheduler = scheduler(&lab);
     converge(&lab, &scheduler).await.unwrap();
     // The plan sees that the run has ended.
-    let it = promotion(&lab, "v1", "cat /work/runs > /work/seen; echo planning models; echo x >> /work/plans");
+    let it =
+        promotion(&lab, "v1", "cat /work/runs > /work/seen; echo planning models; echo x >> /work/plans");
     assert!(converge(&lab, &it).await.unwrap());
-    let read = |file: &str| std::fs::read_to_string(lab.root.path().join("work").join(file)).unwrap_or_default();
+    let read =
+        |file: &str| std::fs::read_to_string(lab.root.path().join("work").join(file)).unwrap_or_default();
     assert_eq!(read("seen"), "whole\n", "the plan began before the run had ended");
     assert_eq!(inspect(&it.plan.name, "{{.Id}}"), "", "the throw-away container is still there");
     assert!(!running(&scheduler.name));
@@ -105,7 +107,11 @@ async fn a_plan_whose_run_was_killed_is_taken_over() {
     assert!(dropped.is_err());
     sh(&format!("docker wait {}", it.plan.name));
     assert!(converge(&lab, &it).await.unwrap());
-    assert_eq!(std::fs::read_to_string(lab.root.path().join("work/plans")).unwrap(), "x\nx\n", "it ran again");
+    assert_eq!(
+        std::fs::read_to_string(lab.root.path().join("work/plans")).unwrap(),
+        "x\nx\n",
+        "it ran again"
+    );
 
     // One of another version is not.
     let mut other = promotion(&lab, "v2", "echo y >> /work/plans");

@@ -81,7 +81,9 @@ async fn an_unhealthy_version_gives_its_place_back() {
     let text = converge(&lab, &gone).await.unwrap_err().to_string();
     assert!(text.contains("No such image"), "{text}");
     assert_eq!((id(&good.name), inspect(&good.name, "{{.State.Running}}")), (first, "true".into()));
-    assert!(!good.diff(&good.observe(&lab.host).await.unwrap()).0.iter().any(|c| c.what.contains("interrupted")));
+    assert!(
+        !good.diff(&good.observe(&lab.host).await.unwrap()).0.iter().any(|c| c.what.contains("interrupted"))
+    );
 }
 
 #[tokio::test]
@@ -156,7 +158,10 @@ async fn a_run_that_is_dropped_anywhere_is_finished_by_the_next() {
             continue;
         }
         finishes(&lab, &spec).await;
-        assert_eq!(sh(&format!("docker exec {} env | cat", spec.name)).contains(&format!("ROUND={round}")), true);
+        assert_eq!(
+            sh(&format!("docker exec {} env | cat", spec.name)).contains(&format!("ROUND={round}")),
+            true
+        );
     }
 }
 
