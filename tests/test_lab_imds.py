@@ -56,3 +56,19 @@ def test_what_is_not_there(get):
 
 def test_port_80_of_the_host_is_free(lab):
     assert ":80 " not in lab.run(HOST, "ss -ltnH | grep 169.254 || true").stdout
+
+
+def test_a_container_in_the_host_cannot_reach_it(lab):
+    """As on an instance whose hop limit is 1: a request from another network namespace of the host times out."""
+    script = f"""
+        unshare --net sleep 30 & other=$!; sleep 0.3
+        ip link add lab-a type veth peer name lab-b && ip link set lab-b netns $other
+        ip address add 10.99.0.1/30 dev lab-a && ip link set lab-a up
+        inside="nsenter --target $other --net"
+        $inside ip address add 10.99.0.2/30 dev lab-b && $inside ip link set lab-b up
+        $inside ip route add default via 10.99.0.1
+        $inside curl -s -m 2 -o /dev/null http://10.99.0.1:9/; echo host $?
+        $inside curl -s -m 2 -o /dev/null {SERVICE}/; echo service $?
+        kill $other"""
+    # 7: refused, so the host itself is reached; 28: timed out.
+    assert lab.run(HOST, script).stdout.split("\n")[:2] == ["host 7", "service 28"]

@@ -207,14 +207,24 @@ class Service(http.server.BaseHTTPRequestHandler):
 
 
 def own_address():
-    """The address on lo, and its port 80 led here, for processes and for containers inside the host.
+    """The address on lo, with its port 80 led here.
 
-    A table of its own: `iptables` in the host does not show it, and no flush there touches it.
+    Containers inside the host cannot reach it, as on an instance whose hop limit is 1. The table is the
+    service's own: `iptables` in the host does not show it, and no flush there touches it.
     """
     subprocess.run(["ip", "address", "replace", f"{ADDRESS}/32", "dev", "lo"], check=True)
-    lead = f"ip daddr {ADDRESS} tcp dport 80 dnat to {ADDRESS}:{PORT}"
-    chains = "".join(f"chain {hook} {{ type nat hook {hook} priority -110; {lead}; }}\n" for hook in ("output", "prerouting"))
-    subprocess.run(["nft", "-f", "-"], input=f"table ip lab_metadata {{\n{chains}}}\n", text=True, check=True)
+    rules = f"""
+        table ip lab_metadata {{
+            chain output {{
+                type nat hook output priority -110
+                ip daddr {ADDRESS} tcp dport 80 dnat to {ADDRESS}:{PORT}
+            }}
+            chain hop_limit {{
+                type filter hook prerouting priority -150
+                iif != lo ip daddr {ADDRESS} drop
+            }}
+        }}"""
+    subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
 
 
 if __name__ == "__main__":
