@@ -11,7 +11,7 @@ import time
 
 import botocore.exceptions
 
-from opslab import account, addresses, boot, bundle, docker, host as host_module, hosts, images, lab, postgres, progress
+from opslab import account, addresses, aws, boot, bundle, docker, host as host_module, hosts, images, lab, postgres, progress
 from opslab import registry, release
 
 # After a reboot the agent converges once before its status is good.
@@ -83,6 +83,8 @@ def down(options):
             if options.all or not volume.endswith("-registry"):
                 docker.run("volume", "rm", "-f", volume, check=False)
     account.forget()
+    for record in aws.RECORD.glob("*.jsonl"):
+        record.unlink()
     docker.run("network", "rm", addresses.NETWORK, check=False)
     if options.all:
         for tag in docker.run("images", "--format", "{{.Repository}}:{{.Tag}}", "ops-lab/*").split():
