@@ -51,7 +51,8 @@ pub struct Container {
     /// How long a new container has to become healthy, in seconds.
     pub healthy_within_seconds: u64,
     /// Digests of what it consumes but does not name: secrets' fingerprints, files. A change of one
-    /// replaces the container.
+    /// replaces the container. An empty digest is one that is not known just now, since AWS cannot be
+    /// reached: a container that was made with any is left as it is.
     pub depends: Vec<(String, String)>,
 }
 
@@ -113,8 +114,9 @@ impl Resource for Container {
         let mut diff = Diff::default();
         match &current.container {
             None => diff.0.push(Change::new("image", None, Some(self.image.clone()))),
-            Some(found) if found.hash.as_deref() != Some(&self.hash()) => {
-                diff.0.extend(compare::changes(found.spec.as_deref(), self));
+            Some(found) if !self.made(found) => {
+                let wanted = self.knowing(found.spec.as_deref());
+                diff.0.extend(compare::changes(found.spec.as_deref(), &wanted));
             }
             Some(found) if found.health != Health::Healthy => {
                 diff.compare("health", Some(found.health.as_str()), Health::Healthy.as_str());

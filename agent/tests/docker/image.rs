@@ -43,9 +43,10 @@ impl Registry {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        let registry = Self { process, address };
         for _ in 0..200 {
-            if TcpStream::connect(&address).is_ok() {
-                return Self { process, address };
+            if TcpStream::connect(&registry.address).is_ok() {
+                return registry;
             }
             std::thread::sleep(Duration::from_millis(50));
         }

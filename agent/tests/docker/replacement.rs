@@ -158,10 +158,8 @@ async fn a_run_that_is_dropped_anywhere_is_finished_by_the_next() {
             continue;
         }
         finishes(&lab, &spec).await;
-        assert_eq!(
-            sh(&format!("docker exec {} env | cat", spec.name)).contains(&format!("ROUND={round}")),
-            true
-        );
+        let env = sh(&format!("docker exec {} env", spec.name));
+        assert!(env.contains(&format!("ROUND={round}")), "{env}");
     }
 }
 
@@ -173,4 +171,20 @@ async fn a_first_version_that_is_not_healthy_stays_to_be_looked_at() {
     let text = converge(&lab, &bad).await.unwrap_err().to_string();
     assert!(text.contains("starting after 3 s"), "{text}");
     assert_eq!(inspect(&bad.name, "{{.State.Running}}"), "true");
+}
+
+#[tokio::test]
+async fn a_dependency_that_is_not_known_just_now_replaces_nothing() {
+    let lab = Lab::new("unknown");
+    let secrets = |digest: &str| Container { depends: vec![("secrets".into(), digest.into())], ..lab.good("a") };
+    converge(&lab, &secrets("aaaa")).await.unwrap();
+    let first = id(&lab.good("a").name);
+    assert!(!converge(&lab, &secrets("")).await.unwrap());
+    // Nor where something else is to be done.
+    sh(&format!("docker stop {}", lab.good("a").name));
+    converge(&lab, &secrets("")).await.unwrap();
+    assert_eq!(id(&lab.good("a").name), first);
+    assert!(!converge(&lab, &secrets("aaaa")).await.unwrap(), "it forgot what it was made with");
+    converge(&lab, &secrets("bbbb")).await.unwrap();
+    assert_ne!(id(&lab.good("a").name), first);
 }

@@ -1,11 +1,12 @@
 //! Labels that say what a container was made from, and the differences in words.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bollard::models::ContainerInspectResponse;
 use sha2::{Digest, Sha256};
 
-use super::Container;
+use super::{Container, Found};
 use crate::resource::Change;
 
 /// Hash of the specification.
@@ -27,6 +28,25 @@ impl Container {
     #[must_use]
     pub fn hash(&self) -> String {
         hex::encode(Sha256::digest(format!("{GENERATION} {}", self.label())))
+    }
+
+    /// Whether that container was made from this specification, what is not known left out.
+    pub(super) fn made(&self, found: &Found) -> bool {
+        found.hash.as_deref() == Some(&self.knowing(found.spec.as_deref()).hash())
+    }
+
+    /// This specification with what is not known of `depends` taken from the one that `was`.
+    pub(super) fn knowing(&self, was: Option<&Self>) -> Cow<'_, Self> {
+        let Some(was) = was.filter(|_| self.depends.iter().any(|(_, digest)| digest.is_empty())) else {
+            return Cow::Borrowed(self);
+        };
+        let mut known = self.clone();
+        for (name, digest) in known.depends.iter_mut().filter(|(_, digest)| digest.is_empty()) {
+            if let Some((_, old)) = was.depends.iter().find(|(old, _)| old == name) {
+                digest.clone_from(old);
+            }
+        }
+        Cow::Owned(known)
     }
 
     /// Every part by name: `env STATE_DB_HOST`, `mount /project`.

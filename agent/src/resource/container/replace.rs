@@ -67,8 +67,7 @@ pub(super) struct Replacing<'a> {
 impl Replacing<'_> {
     /// Looks, and does what the table above says.
     pub(super) async fn run(&self) -> Result<()> {
-        let wanted = self.spec.hash();
-        let is_wanted = |found: &Found| found.hash.as_deref() == Some(wanted.as_str());
+        let is_wanted = |found: &Found| self.spec.made(found);
         let name = &self.spec.name;
         let Current { mut container, mut previous } = look(self.docker, self.spec).await?;
 
