@@ -1,6 +1,6 @@
 //! One converge from its inputs to its report: the arrows of ARCHITECTURE.md in order.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -194,7 +194,9 @@ pub async fn converge(order: &Order, reason: &str, company: &Company) -> Converg
         }
     }
     journal::run(&report);
-    if exit == Exit::Interrupted {
+    look(&store, &order.source.root, &report, exit).await;
+    // Without an identity there is no knowing whether a stack waits; what was kept stays as it is.
+    if exit == Exit::Interrupted || report.role.is_empty() {
         let signal = kept(&store).map_or(Signal::NotConfigured, |kept| kept.signal);
         return Converged { report, exit, signal };
     }
@@ -206,8 +208,8 @@ pub async fn converge(order: &Order, reason: &str, company: &Company) -> Converg
         },
     };
     let instance = report.instance_id.clone().unwrap_or_default();
-    let telling = tell(&store, known.target.as_ref(), known.connection.as_ref(), &instance, verdict, began);
-    let (signal, ()) = tokio::join!(telling, look(&store, &order.source.root, &report));
+    let signal =
+        tell(&store, known.target.as_ref(), known.connection.as_ref(), &instance, verdict, began).await;
     Converged { report, exit, signal }
 }
 
@@ -324,9 +326,13 @@ fn keep(store: &Store, before: Option<&KeptSignal>, signal: &KeptSignal) {
     }
 }
 
-/// Looks whether the services are well, for those who may not look themselves.
-async fn look(store: &Store, root: &std::path::Path, report: &Report) {
-    let found = health::probe(&report.services, &World::new(PathBuf::from(root)), Timestamp::now()).await;
+/// Looks whether the services are well, for those who may not look themselves. Not after a signal: the
+/// run must end within a second.
+async fn look(store: &Store, root: &Path, report: &Report, exit: Exit) {
+    if exit == Exit::Interrupted {
+        return;
+    }
+    let found = health::probe(&report.services, &World::new(root), Timestamp::now()).await;
     if let Err(error) = store.write_health(&found) {
         tracing::warn!("{error}");
     }

@@ -1,7 +1,7 @@
 //! `ops-agent converge`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use jiff::Timestamp;
@@ -15,7 +15,7 @@ use crate::engine::lock::{self, Holder, Lock};
 use crate::engine::run::{Event, Watch};
 use crate::exit::Exit;
 use crate::host::{Progress, Silent};
-use crate::report::signal::Signal;
+use crate::report::signal::{FAILURE_AFTER, Signal};
 use crate::report::{Report, text};
 use crate::telemetry::{self, Sink};
 use crate::{Error, Result};
@@ -137,12 +137,18 @@ async fn rounds(
     no_wait: bool,
     company: &Company,
 ) -> Result<Converged, Stop> {
+    let began = Instant::now();
     loop {
         let lock = take_lock(globals, reason, no_wait, &company.cancel).await?;
         let ended = converge(&globals.order(), reason, company).await;
         drop(lock);
-        let undecided = reason == BOOT && matches!(ended.signal, Signal::Undecided { .. });
-        if !undecided || ended.exit == Exit::Interrupted {
+        let untold = match ended.signal {
+            Signal::NotConfigured | Signal::Acknowledged { .. } => false,
+            Signal::Undecided { .. } => true,
+            // What cannot be delivered in all this time is left to the timer.
+            Signal::Pending { .. } => began.elapsed() < FAILURE_AFTER,
+        };
+        if reason != BOOT || !untold || ended.exit == Exit::Interrupted {
             return Ok(ended);
         }
         tracing::warn!("CloudFormation waits for this host: trying again in {} s", ROUND.as_secs());

@@ -169,7 +169,14 @@ impl KeptSignal {
             None => (String::new(), Signal::NotConfigured),
         };
         match kept {
-            Some(kept) if kept.target == name && kept.instance == instance => kept,
+            // IMDS may be silent once: that makes no other instance of this one.
+            Some(kept)
+                if kept.target == name
+                    && (kept.instance == instance || kept.instance.is_empty() || instance.is_empty()) =>
+            {
+                let instance = if instance.is_empty() { kept.instance } else { instance.to_owned() };
+                Self { instance, ..kept }
+            }
             _ => Self { target: name, instance: instance.to_owned(), signal: fresh },
         }
     }

@@ -73,6 +73,17 @@ fn a_host_made_from_an_image_of_another_begins_anew() {
 }
 
 #[test]
+fn a_silent_imds_makes_no_other_instance() {
+    let kept = KeptSignal::resume(None, Some(&target()), "", at(0));
+    let known = KeptSignal::resume(Some(kept), Some(&target()), "i-1", at(5));
+    assert_eq!((known.instance.as_str(), &known.signal), ("i-1", &begun()), "the clock runs on");
+    let done = Signal::Acknowledged { status: Status::Success, at: at(6), note: None };
+    let known = KeptSignal { signal: done.clone(), ..known };
+    let silent = KeptSignal::resume(Some(known), Some(&target()), "", at(60));
+    assert_eq!((silent.instance.as_str(), silent.signal), ("i-1", done), "nothing is sent twice");
+}
+
+#[test]
 fn the_reason_fits_the_only_field_there_is() {
     assert_eq!(unique_id("i-0123456789abcdef0", None), "i-0123456789abcdef0");
     let id = unique_id("i-0123456789abcdef0", Some("image:registry/sqlmesh: no such\nmanifest – cafe"));
