@@ -1,4 +1,5 @@
 //! The command line as its callers see it: exit codes, streams, files, signals.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;

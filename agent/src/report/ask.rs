@@ -93,7 +93,7 @@ async fn active_state(unit: &str) -> zbus::Result<String> {
     let properties = Some("org.freedesktop.DBus.Properties");
     let answer = bus.call_method(Some(systemd), path, properties, "Get", &property).await?;
     let value: OwnedVariant = answer.body().deserialize()?;
-    Ok(String::try_from(value)?)
+    String::try_from(value)
 }
 
 async fn inspect(container: &str) -> Finding {

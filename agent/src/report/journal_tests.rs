@@ -10,7 +10,10 @@ use crate::report::examples;
 
 /// Keeps events with the names that tracing-journald gives their fields.
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<Vec<(String, String)>>>>);
+struct Kept(Arc<Mutex<Vec<Entry>>>);
+
+/// Names and values.
+type Entry = Vec<(String, String)>;
 
 impl<S: tracing::Subscriber> Layer<S> for Kept {
     fn on_event(&self, event: &tracing::Event<'_>, _context: Context<'_, S>) {
@@ -20,7 +23,7 @@ impl<S: tracing::Subscriber> Layer<S> for Kept {
     }
 }
 
-struct Fields<'a>(&'a mut Vec<(String, String)>);
+struct Fields<'a>(&'a mut Entry);
 
 impl Visit for Fields<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
@@ -31,7 +34,7 @@ impl Visit for Fields<'_> {
     }
 }
 
-fn entries() -> Vec<Vec<(String, String)>> {
+fn entries() -> Vec<Entry> {
     let kept = Kept::default();
     tracing::subscriber::with_default(tracing_subscriber::registry().with(kept.clone()), || {
         let report = examples::failed();
