@@ -150,7 +150,9 @@ pub enum AwsFailure {
 }
 
 impl Error {
-    /// Whether trying the same again later may succeed.
+    /// Whether trying the same again in a moment may succeed. [`Error::Unhealthy`] is not of these: it is
+    /// told after all the time that the service has to become healthy, and each attempt takes the place of
+    /// a service that is well.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -159,7 +161,7 @@ impl Error {
             }
             Self::Docker { status, .. } => status.is_none_or(|code| code >= 500),
             Self::Database { transient, .. } => *transient,
-            Self::Unhealthy { .. } | Self::CommandTimeout { .. } => true,
+            Self::CommandTimeout { .. } => true,
             _ => false,
         }
     }

@@ -103,6 +103,8 @@ pub struct Fake {
     limit_seconds: u64,
     failures: AtomicU32,
     failing: Failing,
+    retry_seconds: u64,
+    tried: AtomicBool,
     sticks: bool,
     trace: Arc<Trace>,
 }
@@ -120,6 +122,8 @@ impl Fake {
             limit_seconds: 120,
             failures: AtomicU32::new(0),
             failing: Failing::ForGood,
+            retry_seconds: 0,
+            tried: AtomicBool::new(false),
             sticks: true,
             trace: Arc::default(),
         }
@@ -156,6 +160,11 @@ impl Fake {
     /// The first so many applies fail.
     pub fn fails(self, times: u32, failing: Failing) -> Self {
         Self { failures: AtomicU32::new(times), failing, ..self.differs() }
+    }
+
+    /// From the second time on, applying takes so many seconds more.
+    pub fn slows(self, retry_seconds: u64) -> Self {
+        Self { retry_seconds, ..self }
     }
 
     /// Apply returns well and changes nothing.
@@ -195,14 +204,18 @@ impl Resource for Fake {
     async fn apply(&self, _host: &Host, _current: ()) -> Result<()> {
         let _at_work = AtWork::new(&self.trace);
         self.trace.add(format!("apply {}", self.name));
-        tokio::time::sleep(Duration::from_secs(self.apply_seconds)).await;
+        let more = if self.tried.swap(true, Ordering::SeqCst) { self.retry_seconds } else { 0 };
+        tokio::time::sleep(Duration::from_secs(self.apply_seconds + more)).await;
         let left = self.failures.load(Ordering::SeqCst);
         if left > 0 {
             self.failures.store(left - 1, Ordering::SeqCst);
             return Err(match self.failing {
-                Failing::Transient => {
-                    Error::Unhealthy { service: self.name.clone(), detail: "not yet".to_owned() }
-                }
+                Failing::Transient => Error::Database {
+                    host: "db:5432".to_owned(),
+                    database: self.name.clone(),
+                    transient: true,
+                    message: "not yet".to_owned(),
+                },
                 Failing::ForGood => Error::Refused {
                     what: self.name.clone(),
                     why: "it will never do".to_owned(),

@@ -144,7 +144,7 @@ impl<'a> Upstream<'a> {
 
 /// A unit that runs will be restarted; one that is yet to be started reads the new state anyway.
 fn add_restart(changes: &mut Vec<Change>, causes: &[&Id]) {
-    if changes.iter().any(|change| change.what == "active" || change.what == "restart") {
+    if changes.iter().any(|change| change.what == "state" || change.what == "restart") {
         return;
     }
     let causes: Vec<String> = causes.iter().map(ToString::to_string).collect();

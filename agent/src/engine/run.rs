@@ -293,16 +293,20 @@ impl Work {
         self.flight.with(|known| known.start = Some(Instant::now()));
         self.options.watch.event(&Event::Started(&self.id));
         let limit = self.resource.time_limit();
-        match tokio::time::timeout(limit, self.attempts()).await {
+        match tokio::time::timeout(limit, self.attempts(limit)).await {
             Ok(result) => result,
             Err(_) => Err(Error::Timeout { subject: self.id.to_string(), limit }),
         }
     }
 
-    async fn attempts(&self) -> Result<Outcome> {
+    /// Tries as often as the backoff allows and the time limit has room for: an attempt that the limit
+    /// would cut off in its middle is better not begun.
+    async fn attempts(&self, limit: Duration) -> Result<Outcome> {
+        let end = Instant::now() + limit;
         let mut attempt = 0;
         loop {
             attempt += 1;
+            let began = Instant::now();
             let error = match self.once().await {
                 Err(error) if error.is_transient() => error,
                 ended => return ended,
@@ -310,6 +314,9 @@ impl Work {
             let Some(wait) = self.options.backoff.after(attempt, (self.options.random)()) else {
                 return Err(error);
             };
+            if Instant::now() + wait + began.elapsed() > end {
+                return Err(error);
+            }
             self.flight.with(|known| known.last_error = Some(error.to_string()));
             self.options.watch.event(&Event::Retry(&self.id, &error, wait));
             tokio::time::sleep(wait).await;

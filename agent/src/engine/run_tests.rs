@@ -115,7 +115,7 @@ async fn attempts_end() {
     let mut graph = Graph::default();
     graph.add(Fake::new("down").fails(99, Failing::Transient).traced(&trace), &[]);
     let finished = run(&graph, &host(), &options()).await.unwrap();
-    assert_eq!(by_name(&finished, "down").error.as_deref(), Some("down is not healthy: not yet"));
+    assert_eq!(by_name(&finished, "down").error.as_deref(), Some("database down at db:5432: not yet"));
     assert!(!finished.root.unwrap().needs_a_person);
     assert_eq!(trace.lines().len(), 4);
 }
@@ -123,13 +123,23 @@ async fn attempts_end() {
 #[tokio::test(start_paused = true)]
 async fn a_time_limit_tells_what_went_wrong_before() {
     let mut graph = Graph::default();
-    graph.add(Fake::new("slow").works(4).fails(99, Failing::Transient).limit(6), &[]);
+    graph.add(Fake::new("slow").fails(99, Failing::Transient).slows(60).limit(6), &[]);
     let finished = run(&graph, &host(), &options()).await.unwrap();
     assert_eq!(
         by_name(&finished, "slow").error.as_deref(),
-        Some("file:slow took longer than 6 s; before that: slow is not healthy: not yet")
+        Some("file:slow took longer than 6 s; before that: database slow at db:5432: not yet")
     );
     assert_eq!(by_name(&finished, "slow").duration_ms, 6000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_attempt_is_begun_that_the_time_limit_would_cut_off() {
+    let trace = Arc::<Trace>::default();
+    let mut graph = Graph::default();
+    graph.add(Fake::new("slow").works(4).fails(99, Failing::Transient).limit(8).traced(&trace), &[]);
+    let finished = run(&graph, &host(), &options()).await.unwrap();
+    assert_eq!(by_name(&finished, "slow").error.as_deref(), Some("database slow at db:5432: not yet"));
+    assert_eq!(trace.lines(), ["apply slow"], "4 s of work, 1 s of waiting and 4 s more are over 8 s");
 }
 
 #[tokio::test(start_paused = true)]

@@ -176,7 +176,8 @@ async fn a_first_version_that_is_not_healthy_stays_to_be_looked_at() {
 #[tokio::test]
 async fn a_dependency_that_is_not_known_just_now_replaces_nothing() {
     let lab = Lab::new("unknown");
-    let secrets = |digest: &str| Container { depends: vec![("secrets".into(), digest.into())], ..lab.good("a") };
+    let secrets =
+        |digest: &str| Container { depends: vec![("secrets".into(), digest.into())], ..lab.good("a") };
     converge(&lab, &secrets("aaaa")).await.unwrap();
     let first = id(&lab.good("a").name);
     assert!(!converge(&lab, &secrets("")).await.unwrap());
