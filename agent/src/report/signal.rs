@@ -193,6 +193,8 @@ impl KeptSignal {
 
 /// The instance id, and after it the reason of a failure, cut to what the API takes.
 fn unique_id(instance: &str, reason: Option<&str>) -> String {
+    // The API takes no empty id; IMDS may not have told one.
+    let instance = if instance.is_empty() { "ops-agent" } else { instance };
     let whole = match reason {
         Some(reason) => format!("{instance} {reason}"),
         None => instance.to_owned(),

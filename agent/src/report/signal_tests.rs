@@ -89,6 +89,7 @@ fn the_reason_fits_the_only_field_there_is() {
     let id = unique_id("i-0123456789abcdef0", Some("image:registry/sqlmesh: no such\nmanifest – cafe"));
     assert_eq!(id, "i-0123456789abcdef0 image:registry/sqlmesh: no such manifest caf");
     assert!(id.chars().count() <= 64);
+    assert_eq!(unique_id("", None), "ops-agent");
 }
 
 /// Answers as told, and keeps what was sent.
