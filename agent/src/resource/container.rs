@@ -13,10 +13,12 @@ mod compare;
 mod config;
 pub(super) mod health;
 mod replace;
+mod standing;
 
 pub(super) use compare::is_of;
 pub(super) use config::{creation, has_journal};
 pub use health::Health;
+pub use standing::Standing;
 
 /// What the steps between the limits of a spec (create, rename, start, remove) may take in all.
 const STEPS: Duration = Duration::from_secs(180);
@@ -78,6 +80,8 @@ pub struct Found {
     pub spec: Option<Box<Container>>,
     /// How it is.
     pub health: Health,
+    /// Whether it ever ran.
+    pub was_started: bool,
 }
 
 /// What there is under a container's name, and under the name that its predecessor has while it is

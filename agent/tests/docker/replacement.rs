@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ops_agent::Error;
 use ops_agent::resource::Resource;
-use ops_agent::resource::container::{Container, Health};
+use ops_agent::resource::container::{Container, Health, Standing};
 
 use crate::{Lab, converge, image, inspect, sh};
 
@@ -188,4 +188,22 @@ async fn a_dependency_that_is_not_known_just_now_replaces_nothing() {
     assert!(!converge(&lab, &secrets("aaaa")).await.unwrap(), "it forgot what it was made with");
     converge(&lab, &secrets("bbbb")).await.unwrap();
     assert_ne!(id(&lab.good("a").name), first);
+}
+
+#[tokio::test]
+async fn what_ran_before_runs_again_whatever_is_wanted_now() {
+    let lab = Lab::new("standing");
+    let old = lab.good("a");
+    let standing = Standing { name: old.name.clone() };
+    assert!(!converge(&lab, &standing).await.unwrap(), "there is none yet");
+    converge(&lab, &old).await.unwrap();
+    let first = id(&old.name);
+    assert!(!converge(&lab, &standing).await.unwrap());
+    sh(&format!("docker stop {}", old.name));
+    assert!(converge(&lab, &standing).await.unwrap());
+    assert_eq!((id(&old.name), inspect(&old.name, "{{.State.Running}}")), (first, "true".into()));
+    // One that cannot be started is left to the resource that replaces it.
+    sh(&format!("docker rm -f {0} && docker run -d --name {0} {1} /nonexistent || true", old.name, image()));
+    assert!(converge(&lab, &standing).await.is_ok());
+    converge(&lab, &old).await.unwrap();
 }

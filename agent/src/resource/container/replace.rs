@@ -17,7 +17,7 @@
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::models::ContainerInspectResponse;
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
 use bollard::query_parameters::{CreateContainerOptions, RenameContainerOptions, StartContainerOptions};
 
 use super::compare::{HASH_LABEL, SPEC_LABEL};
@@ -34,7 +34,7 @@ pub(super) async fn look(docker: &Docker, spec: &Container) -> Result<Current> {
     })
 }
 
-async fn found(docker: &Docker, name: &str) -> Result<Option<Found>> {
+pub(super) async fn found(docker: &Docker, name: &str) -> Result<Option<Found>> {
     match docker.inspect_container(name, None).await {
         // The daemon also answers to the beginning of an id, and a name can look like one.
         Ok(inspected)
@@ -51,9 +51,17 @@ async fn found(docker: &Docker, name: &str) -> Result<Option<Found>> {
 impl From<ContainerInspectResponse> for Found {
     fn from(inspected: ContainerInspectResponse) -> Self {
         let health = Health::of(&inspected);
+        let status = inspected.state.as_ref().and_then(|state| state.status);
+        let was_started = status != Some(ContainerStateStatusEnum::CREATED);
         let mut labels = inspected.config.and_then(|config| config.labels).unwrap_or_default();
         let spec = labels.remove(SPEC_LABEL).and_then(|json| serde_json::from_str(&json).ok());
-        Self { id: inspected.id.unwrap_or_default(), hash: labels.remove(HASH_LABEL), spec, health }
+        Self {
+            id: inspected.id.unwrap_or_default(),
+            hash: labels.remove(HASH_LABEL),
+            spec,
+            health,
+            was_started,
+        }
     }
 }
 

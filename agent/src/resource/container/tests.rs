@@ -21,7 +21,13 @@ fn spec() -> Container {
 }
 
 fn found(spec: &Container, health: Health) -> Current {
-    let found = Found { id: "1".into(), hash: Some(spec.hash()), spec: Some(Box::new(spec.clone())), health };
+    let found = Found {
+        id: "1".into(),
+        hash: Some(spec.hash()),
+        spec: Some(Box::new(spec.clone())),
+        health,
+        was_started: true,
+    };
     Current { container: Some(found), previous: None }
 }
 
@@ -83,7 +89,8 @@ fn a_stopped_one_and_an_interrupted_replacement_are_differences() {
 #[test]
 fn one_that_we_did_not_make_is_replaced() {
     let mut current = found(&spec(), Health::Healthy);
-    current.container = Some(Found { id: "1".into(), hash: None, spec: None, health: Health::Healthy });
+    current.container =
+        Some(Found { id: "1".into(), hash: None, spec: None, health: Health::Healthy, was_started: true });
     assert!(spec().diff(&current).summary().contains("not made by ops-agent"));
 }
 
