@@ -126,3 +126,71 @@ fn no_longer_waiting_is_told_from_a_mistake() {
     assert!(not_waiting("Resource Host is in CREATE_COMPLETE state and can not be signaled"));
     assert!(!not_waiting("Stack 'ops-sqlmesh' does not exist"));
 }
+
+/// Answers one request with a status and a body, and returns what was asked.
+async fn answered(status: &str, body: &str) -> (Answer, String) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let text = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: text/xml\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = String::new();
+        while !asked.contains("Status=") {
+            let mut part = [0; 4096];
+            let read = stream.read(&mut part).await.unwrap();
+            asked.push_str(&String::from_utf8_lossy(&part[..read]));
+        }
+        stream.write_all(text.as_bytes()).await.unwrap();
+        asked
+    });
+    let variables = [
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let source = crate::inputs::Source {
+        root: "/nonexistent".into(),
+        endpoint_url: Some(endpoint),
+        region: Some("us-west-2".to_owned()),
+    };
+    let identity = crate::inputs::HostIdentity {
+        role: "sqlmesh-server".to_owned(),
+        bucket: "artifacts".to_owned(),
+        region: None,
+        signal: Some(target()),
+    };
+    let environment = crate::inputs::aws::Environment::new(variables);
+    let connection = crate::inputs::connect_in(&source, &identity, &environment).await.unwrap();
+    let answer = connection.cloudformation.send(&target(), "i-1 no image", Status::Failure).await;
+    (answer, server.await.unwrap())
+}
+
+#[tokio::test]
+async fn what_goes_over_the_wire() {
+    let body = "<SignalResourceResponse><ResponseMetadata><RequestId>1</RequestId></ResponseMetadata></SignalResourceResponse>";
+    let (answer, asked) = answered("200 OK", body).await;
+    assert_eq!(answer, Answer::Taken);
+    for part in ["Action=SignalResource", "StackName=ops-sqlmesh", "LogicalResourceId=Host", "Status=FAILURE"]
+    {
+        assert!(asked.contains(part), "{part} is not in {asked}");
+    }
+    assert!(asked.contains("UniqueId=i-1%20no%20image"), "{asked}");
+}
+
+#[tokio::test]
+async fn refusals_are_told_apart_by_their_words() {
+    let error = |words: &str| {
+        format!(
+            "<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code><Message>{words}</Message></Error></ErrorResponse>"
+        )
+    };
+    let words = "Resource Host is in CREATE_COMPLETE state and can not be signaled";
+    assert_eq!(answered("400 Bad Request", &error(words)).await.0, Answer::NotWaiting(words.to_owned()));
+    let words = "Stack 'ops-sqlmesh' does not exist";
+    assert_eq!(answered("400 Bad Request", &error(words)).await.0, Answer::Failed(words.to_owned()));
+}
