@@ -59,7 +59,10 @@ impl Containers<'_> {
             [&SQLMESH[..], &["ui", "--mode", "catalog", "--host", "0.0.0.0", "--port", "8000"]].concat();
         let mut container = self.base("ops-sqlmesh-ui", &command, self.settings.ui.memory_mb);
         container.ports = vec![(ui_proxy::UPSTREAM_ADDRESS.into(), UI_UPSTREAM_PORT, 8000)];
-        container.health = Some(words(&["/ops-agent", "probe", "http", "http://127.0.0.1:8000/health"]));
+        // /health answers 200 for a project that cannot be loaded; the list of models does not. Neither
+        // asks the database, which may thus go to sleep.
+        let urls = ["http://127.0.0.1:8000/health", "http://127.0.0.1:8000/api/models"];
+        container.health = Some(words(&[&["/ops-agent", "probe", "http"][..], &urls].concat()));
         container
     }
 

@@ -49,6 +49,8 @@ impl Environment {
             },
         );
         let public = [
+            // Without a terminal SQLMesh breaks its lines at 80 columns, in the middle of what is read from them.
+            ("COLUMNS", Some("200".to_owned())),
             ("HOME", Some("/tmp".to_owned())),
             ("PGSSLROOTCERT", Some(CA_BUNDLE.to_owned())),
             ("SQLMESH_CACHE_DIR", Some("/tmp/cache".to_owned())),

@@ -10,6 +10,7 @@ use crate::inputs::os::OsFamily;
 use crate::report::{Probe, Service};
 use crate::resource::Id;
 use crate::resource::bundle::Bundle;
+use crate::resource::container::Standing;
 use crate::resource::directory::Directory;
 use crate::resource::file::{FileEntry, Files};
 use crate::resource::image::Image;
@@ -83,20 +84,25 @@ pub fn desired(settings: &SqlmeshServer, told: &Told<'_>) -> Result<Desired> {
         &[&projects_dir],
     );
     let containers = Containers { settings, bundle, environment: &environment };
+    let (ui, scheduler) = (containers.ui(), containers.scheduler());
+    // A boot with a version that is no good serves the one before it.
+    let standing = [&docker, &secrets, &ca_bundle];
+    let ui_as_it_was = graph.add(Standing { name: ui.name.clone() }, &standing);
+    let scheduler_as_it_was = graph.add(Standing { name: scheduler.name.clone() }, &standing);
     let promotion = graph.add(
         Promotion {
             version: format!("{bundle} {}", digest(&settings.image.reference)),
             plan: containers.plan(),
             scheduler: SCHEDULER.into(),
         },
-        &[&project, &image, &ca_bundle, &secrets, &database],
+        &[&project, &image, &ca_bundle, &secrets, &database, &scheduler_as_it_was],
     );
     let current = graph.add(
         Symlink { path: format!("{SQLMESH_DIR}/current"), target: format!("projects/{bundle}") },
         &[&promotion],
     );
-    graph.add(containers.ui(), &[&current]);
-    graph.add(containers.scheduler(), &[&current, &scheduler_dir]);
+    graph.add(ui, &[&current, &ui_as_it_was]);
+    graph.add(scheduler, &[&current, &scheduler_dir]);
 
     services.push(Service {
         name: "sqlmesh-ui".into(),
