@@ -73,7 +73,9 @@ async fn an_unhealthy_version_gives_its_place_back() {
         target: "/project".into(),
         read_only: true,
     }];
-    let text = converge(&lab, &missing).await.unwrap_err().to_string();
+    let error = converge(&lab, &missing).await.unwrap_err();
+    assert!(!error.is_transient(), "each attempt is a pause of the good one");
+    let text = error.to_string();
     assert!(text.contains("/nonexistent/project") && text.contains("back in its place"), "{text}");
     assert_eq!(id(&good.name), first);
     let mut gone = lab.good("a");

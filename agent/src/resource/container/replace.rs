@@ -134,18 +134,18 @@ impl Replacing<'_> {
             self.rename(&previous, &self.spec.name).await?;
             self.start(&self.spec.name).await
         };
-        let fate = match back.await {
-            Ok(()) => "the one before it is back in its place".to_owned(),
-            Err(error) => format!("and the one before it could not be put back: {error}"),
-        };
-        Err(match failure {
-            Error::Unhealthy { service, detail } => {
-                Error::Unhealthy { service, detail: format!("{detail}; {fate}") }
+        // Whatever it was, it is not tried again at once: each attempt is a pause of the good one.
+        let service = self.spec.name.clone();
+        let detail = if let Error::Unhealthy { detail, .. } = failure { detail } else { failure.to_string() };
+        Err(match back.await {
+            Ok(()) => Error::Unhealthy {
+                service,
+                detail: format!("{detail}; the one before it is back in its place"),
+            },
+            Err(Error::Docker { action, subject, status, message }) => {
+                Error::Docker { action, subject, status, message: format!("{message}; after: {detail}") }
             }
-            Error::Docker { action, subject, status, message } => {
-                Error::Docker { action, subject, status, message: format!("{message}; {fate}") }
-            }
-            other => other,
+            Err(error) => error,
         })
     }
 
