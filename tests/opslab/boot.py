@@ -16,7 +16,6 @@ FILES = {
     "systemd is up": "/run/systemd/private",
     "agent installed": "/usr/bin/ops-agent",
     "docker is up": "/run/docker.sock",
-    "secrets on tmpfs": "/run/ops-agent/secrets",
 }
 CLOUD_INIT_RESULT = "/run/cloud-init/result.json"
 

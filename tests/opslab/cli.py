@@ -15,13 +15,14 @@ from opslab import account, addresses, aws, boot, bundle, docker, host as host_m
 from opslab import registry, release
 
 # After a reboot the agent converges once before its status is good.
-RESTART_SECONDS = 300
+RESTART_SECONDS = 120
 LOCK = "/run/lock/ops-lab.lock"
 
 
 def up(options):
     """Start what is not running, and boot the hosts."""
     docker.ensure_daemon()
+    published = ""
     with concurrent.futures.ThreadPoolExecutor() as lane:
         with_agent = release.available() and not options.stub and not options.no_host
         built = lane.submit(lambda: options.release or release.build()) if with_agent else None
@@ -30,12 +31,16 @@ def up(options):
         publish_project()
         images.host() if not options.no_host else None
         if built:
-            release.publish(built.result())
+            published = release.publish(built.result())
     if options.no_host:
         return 0
     host = hosts.SQLMESH_SERVER
+    user_data = release.user_data(host, options.stub)
+    if not options.keep_host and host_module.made_from(host) not in ("", user_data + published):
+        progress.say(host.name, "its release or user-data changed: the host is replaced")
+        host_module.terminate(host)
     began = time.time()
-    state = host_module.ensure(host, release.user_data(host, options.stub))
+    state = host_module.ensure(host, user_data, published)
     progress.say(host.name, f"{host.ip} {state}")
     return finish(host, state, began, with_agent)
 
@@ -43,17 +48,19 @@ def up(options):
 def finish(host, state, began, with_agent):
     """Wait for the end of the boot, then show the status as an unprivileged user sees it, and the URL."""
     failed = False
+
+    def healthy():
+        return lab.run(host, "ops-agent status", lab.SSM_USER, check=False).returncode == 0
+
     if state == "made":
         times = boot.watch(host, began, with_agent)
         failed = not (with_agent and "signal SUCCESS" in times) and not (not with_agent and "cloud-init is done" in times)
     if with_agent:
-        if state == "started":
-            progress.wait_until(
-                host.name,
-                lambda: lab.run(host, "ops-agent status", lab.SSM_USER, check=False).returncode == 0,
-                RESTART_SECONDS,
-                every=2,
-            )
+        if state != "made" and not healthy():
+            progress.say(host.name, "waiting for its services, as after a reboot…")
+            end = time.monotonic() + RESTART_SECONDS
+            while not healthy() and time.monotonic() < end:
+                time.sleep(2)
         shown = lab.run(host, "ops-agent status", lab.SSM_USER, check=False)
         sys.stdout.write(shown.stdout + shown.stderr)
         failed = failed or shown.returncode != 0
@@ -197,6 +204,7 @@ def parser():
     one = command("up", up, "start the lab and boot the host")
     one.add_argument("--no-host", action="store_true", help="everything but the host")
     one.add_argument("--no-image", action="store_true", help="without the SQLMesh image")
+    one.add_argument("--keep-host", action="store_true", help="do not replace a host whose release or user-data changed")
     one.add_argument("--stub", action="store_true", help="boot a host that installs no agent")
     one.add_argument("--release", metavar="DIR", help="a release that is built already (target/dist/VERSION)")
     one = command("down", down, "stop the lab and forget its data; images and the registry's content stay")

@@ -27,12 +27,20 @@ CAPABILITIES = (
 STOP_SECONDS = 30
 
 
-def become_instance(host, user_data):
+def become_instance(host, user_data, published):
     """A host that is made is a new instance: a new id, its user-data, nothing recorded yet."""
     host.state.mkdir(parents=True, exist_ok=True)
     (host.state / "id").write_text(f"i-{secrets.token_hex(9)[:17]}")
     (host.state / "user-data").write_text(user_data or release.user_data(host))
+    (host.state / "release").write_text(published)
     (host.state / "imds.jsonl").unlink(missing_ok=True)
+
+
+def made_from(host):
+    """The user-data and the release that the host was made from; empty if there is no host."""
+    if not docker.inspect(host.container):
+        return ""
+    return "".join((host.state / name).read_text() for name in ("user-data", "release") if (host.state / name).exists())
 
 
 def launch(host):
@@ -108,12 +116,15 @@ def describe(host):
     new.rename(path)
 
 
-def ensure(host, user_data=None):
-    """Boot the host unless it is up. Returns "made", "started" or "running"."""
+def ensure(host, user_data=None, published=""):
+    """Boot the host unless it is up. Returns "made", "started" or "running".
+
+    `published` is the release that its user-data will find, kept to notice that it changed.
+    """
     image = images.host()
     existed = docker.inspect(host.container)
     if not existed:
-        become_instance(host, user_data)
+        become_instance(host, user_data, published)
     launch(host)
     describe(host)
     network = docker.ensure_container(
@@ -126,7 +137,7 @@ def ensure(host, user_data=None):
     if existed and network == "made":
         progress.say(host.name, "its network was made anew: so is the host")
         docker.remove(host.container)
-        return ensure(host, user_data)
+        return ensure(host, user_data, published)
     if existed and network == "started":
         docker.run("stop", "-t", STOP_SECONDS, host.container, timeout=STOP_SECONDS + 30)
     # A console of its own (-t) makes what is written to /dev/console part of `docker logs`.
@@ -164,7 +175,7 @@ def ensure(host, user_data=None):
     if existed and docker.recipe_of(host.container) != docker.recipe(image, options):
         progress.say(host.name, "its machine image changed: the host is replaced")
         terminate(host)
-        return ensure(host, user_data)
+        return ensure(host, user_data, published)
     return docker.ensure_container(host.name, image, options)
 
 
