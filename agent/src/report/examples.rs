@@ -45,7 +45,7 @@ fn change(what: &str, from: Option<&str>, to: Option<&str>) -> Change {
 
 /// A run that changed nothing.
 pub fn well() -> Report {
-    let service = |name: &str, probe| Service { name: name.to_owned(), probe };
+    let service = |name: &str, probe| Service { name: name.to_owned(), about: None, probe };
     Report {
         schema_version: SCHEMA_VERSION,
         agent_version: "0.1.0-abc".to_owned(),

@@ -187,7 +187,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_kind_of_probe_is_asked() {
-        let service = |name: &str, probe| Service { name: name.to_owned(), probe };
+        let service = |name: &str, probe| Service { name: name.to_owned(), about: None, probe };
         let services = [
             service("ui", Probe::Http { url: "http://127.0.0.1:8000/".to_owned() }),
             service("scheduler", Probe::Scheduler { path: "/state.json".to_owned() }),

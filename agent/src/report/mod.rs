@@ -182,6 +182,9 @@ impl ResourceReport {
 pub struct Service {
     /// Name shown to people: `sqlmesh-ui`.
     pub name: String,
+    /// What its users need to know: where it answers, and whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
     /// How to ask whether it is well.
     pub probe: Probe,
 }

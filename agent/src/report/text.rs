@@ -182,7 +182,7 @@ fn services(out: &mut String, status: &Status, now: Timestamp, width: usize) {
 
 /// What there is to say of a service, one line each.
 fn about(service: &Service, found: Option<&ServiceHealth>, now: Timestamp) -> Vec<String> {
-    let mut lines = Vec::new();
+    let mut lines: Vec<String> = service.about.iter().cloned().collect();
     if let Some(detail) = found.map(|found| found.detail.as_str()).filter(|detail| !detail.is_empty()) {
         lines.push(detail.to_owned());
     }

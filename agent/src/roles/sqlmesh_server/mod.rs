@@ -18,7 +18,7 @@ use crate::resource::package::Package;
 use crate::resource::promotion::Promotion;
 use crate::resource::symlink::Symlink;
 use crate::resource::unit::Unit;
-use crate::settings::SqlmeshServer;
+use crate::settings::{SqlmeshServer, Ui};
 
 mod containers;
 mod environment;
@@ -54,8 +54,8 @@ pub fn desired(settings: &SqlmeshServer, told: &Told<'_>) -> Result<Desired> {
     let database = graph.add(environment.database(settings), &[]);
 
     let mut services = vec![
-        Service { name: "docker".into(), probe: Probe::Unit { unit: "docker.service".into() } },
-        Service { name: "ui-proxy".into(), probe: Probe::Unit { unit: proxy.name } },
+        service("docker", Probe::Unit { unit: "docker.service".into() }),
+        Service { about: Some(whom(&settings.ui)), ..service("ui-proxy", Probe::Unit { unit: proxy.name }) },
     ];
     let Some(bundle) = &settings.project.bundle else {
         return Ok(Desired {
@@ -104,15 +104,21 @@ pub fn desired(settings: &SqlmeshServer, told: &Told<'_>) -> Result<Desired> {
     graph.add(ui, &[&current, &ui_as_it_was]);
     graph.add(scheduler, &[&current, &scheduler_dir]);
 
-    services.push(Service {
-        name: "sqlmesh-ui".into(),
-        probe: Probe::Http { url: format!("http://{}/health", ui_proxy::upstream()) },
-    });
-    services.push(Service {
-        name: "sqlmesh-scheduler".into(),
-        probe: Probe::Scheduler { path: format!("{SQLMESH_DIR}/scheduler/state.json") },
-    });
+    let ui = format!("http://{}/health", ui_proxy::upstream());
+    services.push(service("sqlmesh-ui", Probe::Http { url: ui }));
+    let state = format!("{SQLMESH_DIR}/scheduler/state.json");
+    services.push(service("sqlmesh-scheduler", Probe::Scheduler { path: state }));
     Ok(Desired { graph, services, notices: Vec::new() })
+}
+
+fn service(name: &str, probe: Probe) -> Service {
+    Service { name: name.into(), about: None, probe }
+}
+
+/// Where the UI answers, and whom.
+fn whom(ui: &Ui) -> String {
+    let networks: Vec<String> = ui.allow.iter().map(ToString::to_string).collect();
+    format!("port {}, for {}", ui.port, networks.join(", "))
 }
 
 /// Docker, configured before it is installed, so that its first start is already right.
