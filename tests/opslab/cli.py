@@ -251,7 +251,11 @@ def main():
             return options.function(options)
         # Two at a time would make the same containers.
         with open(LOCK, "w", encoding="ascii") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                progress.say("lab", "waiting for another tests/lab to end…")
+                fcntl.flock(lock, fcntl.LOCK_EX)
             return options.function(options)
     except progress.LabError as error:
         progress.say("error", str(error))
