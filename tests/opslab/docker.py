@@ -48,8 +48,13 @@ def ensure_daemon():
         if os.path.exists(stale) and not _alive(stale):
             os.unlink(stale)
     with open(log, "ab") as stream:
-        subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True)
-    progress.wait_until("docker", answers, DAEMON_SECONDS)
+        daemon = subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True)
+    end = time.monotonic() + DAEMON_SECONDS
+    while not answers():
+        if time.monotonic() > end or daemon.poll() is not None:
+            said = log.read_text(errors="replace").strip().splitlines()[-1:] or ["nothing"]
+            raise progress.LabError(f"docker: dockerd does not answer; it said: {said[0]} (see {log})")
+        time.sleep(0.2)
 
 
 def _alive(pid_file):
