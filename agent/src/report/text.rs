@@ -188,7 +188,11 @@ fn about(service: &Service, found: Option<&ServiceHealth>, now: Timestamp) -> Ve
     }
     if let Some(scheduler) = found.and_then(|found| found.scheduler.as_ref()) {
         let next = scheduler.next_start.map(|next| format!(", next run {}", ahead(next, now)));
-        lines.push(format!("{}{}", scheduler.state.as_str(), next.unwrap_or_default()));
+        let line = format!("{}{}", scheduler.state.as_str(), next.unwrap_or_default());
+        // The finding may have been just this word.
+        if lines.last() != Some(&line) {
+            lines.push(line);
+        }
         if let Some(last) = &scheduler.last {
             let (outcome, duration) = (last.outcome.as_str(), took(last.duration_ms));
             lines.push(format!("last run {outcome}, {}, took {duration}", ago(last.ended, now)));
