@@ -8,12 +8,13 @@ use std::os::fd::AsFd;
 use indicatif::MultiProgress;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::report::text::{BAD, FAINT, UNSURE};
 
@@ -56,11 +57,13 @@ pub fn is_under_journal() -> bool {
 
 /// Sets up logging for the process; `filter` is what the command line asks for. Does nothing when called again.
 pub fn init(filter: Option<String>, sink: Sink) {
-    let wrong = filter.as_ref().and_then(|text| EnvFilter::try_new(text).err());
-    let filter = match filter {
-        Some(text) if wrong.is_none() => EnvFilter::new(text),
-        _ => EnvFilter::new(sink.filter),
+    let (wrong, asked) = match filter.map(|text| text.parse::<Targets>()) {
+        None => (None, None),
+        Some(Ok(targets)) => (None, Some(targets)),
+        Some(Err(error)) => (Some(error), None),
     };
+    // The built-in ones parse; a test says so.
+    let filter = asked.or_else(|| sink.filter.parse().ok()).unwrap_or_default();
     let layer = if sink.journal { tracing_journald::layer().ok() } else { None };
     let layer = match layer {
         // The field names are our own, with a prefix of their own.
@@ -152,5 +155,17 @@ impl Write for Pen<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_filters_are_filters() {
+        for filter in [LINES, BESIDE_PROGRESS, BESIDE_PLAN] {
+            filter.parse::<Targets>().unwrap();
+        }
     }
 }
