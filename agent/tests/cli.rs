@@ -104,7 +104,7 @@ fn unreachable_inputs_fail_the_run_and_keep_what_is_known_of_the_services() {
     let store = Store::new(root.path());
     agent(root.path()).args(["converge", "--endpoint-url", &nobody()]).assert().code(4);
     let probe = Probe::Http { url: format!("{}/", nobody()) };
-    let ui = Service { name: "sqlmesh-ui".to_owned(), probe };
+    let ui = Service { name: "sqlmesh-ui".to_owned(), about: None, probe };
     store.write_report(&Report { services: vec![ui.clone()], ..report(&root) }).unwrap();
     agent(root.path())
         .args(["converge", "--reason", "ops-agent.timer", "--endpoint-url", &nobody()])
