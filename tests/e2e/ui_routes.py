@@ -45,6 +45,9 @@ OPEN = [
     *_all(200, "GET", f"/api/lineage/{MODEL}/session_minutes?models_only=true"),
     # The page asks by the quoted name where it has one.
     *_all(200, "GET", "/api/models/%22marts%22.%22technician_load%22"),
+    # The source of a model; what is no model the UI does not find.
+    *_all(200, "GET", "/api/files/models/staging/sessions.sql /api/files/models/marts/technician_load.py"),
+    *_all(404, "GET", "/api/files/models/none.sql"),
     # Another spelling of an open route is that route.
     *_all(200, "GET", "/css/../ //api/models /api/./models /api/x/../models /api/%6dodels"),
     # Static files answer HEAD; the UI's own routes do not know it, which is not for the proxy to hide.
@@ -55,7 +58,18 @@ OPEN = [
 REFUSED = [
     # Reads that give away files, run code or query the warehouse.
     *_all(403, "GET", "/api/files /api/files/config.yaml /api/files/.env /api/commands/test"),
-    *_all(403, "GET", "/api/files/models/staging/sessions.sql /api/table_diff?source=prod&target=dev"),
+    *_all(403, "GET", "/api/table_diff?source=prod&target=dev"),
+    # Of files, the models' alone.
+    *_all(403, "GET", "/api/files/models /api/files/models/ /api/files/models/x.yaml /api/files/models/x.sql~"),
+    *_all(403, "GET", "/api/files/macros/durations.py /api/files/audits/ends_after_it_starts.sql"),
+    *_all(403, "GET", "/api/files/models/../config.yaml /api/files/models/..%2fconfig.yaml"),
+    *_all(403, "GET", "/api/files/models/x.sql/../../macros/durations.py /api/files/models/..%2fmacros/durations.py"),
+    *_all(403, "GET", "/api/files/models/%252e%252e/macros/durations.py /api/files/models/a..b.sql"),
+    *_all(403, "GET", "/api/files/models/staging/sessions.sql/ /api/files/models/staging/sessions.sql%0a"),
+    *_all(403, "HEAD", "/api/files/models/staging/sessions.sql"),
+    *_all(403, "PUT", "/api/files/models/staging/sessions.sql"),
+    *_all(403, "POST", "/api/files/models/staging/sessions.sql /api/files/models/evil.py"),
+    *_all(403, "DELETE", "/api/files/models/staging/sessions.sql"),
     *_all(403, "GET", "/openapi.json /docs /redoc /docs/oauth2-redirect /editor /plan /api /api/"),
     *_all(403, "GET", "/.refused/api /.refused/page /health/ /api/events/ /assets/ /index.html"),
     # Writes and commands.
