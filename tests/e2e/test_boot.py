@@ -3,6 +3,7 @@
 import re
 
 from artifacts import figure
+from boot_phases import phases
 from running import CONTAINERS, PROXY, all_healthy
 
 MOUNTS = {"/var/lib/docker", "/etc/resolv.conf", "/sys/fs/cgroup"}
@@ -34,6 +35,15 @@ def test_success_was_signalled_once(agent, lab):
     assert (ours[0]["stack"], ours[0]["resource"]) == (agent.host.stack, agent.host.resource)
     status = agent.status_json()
     assert status["signal"]["state"] == "acknowledged" and status["signal"]["status"] == "success", status["signal"]
+
+
+def test_the_phases_of_the_boot_were_recorded(agent, lab):
+    found = phases(agent, lab)
+    figure("boot: seconds from power-on to the end of each phase", found)
+    order = [phase for phase in found if phase in (
+        "user-data read by cloud-init", "release fetched", "parameters read", "secrets read", "container:ops-sqlmesh-ui", "signal")]
+    assert order == ["user-data read by cloud-init", "release fetched", "parameters read", "secrets read",
+                     "container:ops-sqlmesh-ui", "signal"], found
 
 
 def test_the_report_says_that_all_is_done(agent):

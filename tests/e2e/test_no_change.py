@@ -49,6 +49,16 @@ def test_a_second_converge_changes_nothing(agent, lab, running):
     assert {call["status"] for call in done.calls} == {200}
 
 
+def test_a_person_converges_with_sudo(agent, running):
+    agent.runs += 1
+    done = agent.lab.run(agent.host, ["sudo", "ops-agent", "converge"], user="ssm-user", check=False)
+    assert done.returncode == 0, done.stderr
+    assert agent.report()["run"]["reason"] == "manual"
+    assert Running.on(agent).differs_from(running) == set()
+    refused = agent.command("converge", user="ssm-user")
+    assert refused.returncode == 1 and "root" in refused.text, refused.text
+
+
 def test_a_plan_with_nothing_to_do_says_so(agent):
     done = agent.plan()
     assert done.returncode == 0, done.text
