@@ -22,7 +22,8 @@ def phases(agent, lab):
             ends.setdefault("user-data read by cloud-init", request["time"])
     for call in lab.calls(began, role=agent.host.iam_role):
         for phase, (service, action, part) in AWS_CALLS.items():
-            if (call["service"], call["action"]) == (service, action) and part in call["resource"] and call["source"] == agent.host.ip:
+            wanted = (call["service"], call["action"]) == (service, action) and part in call["resource"]
+            if wanted and call["source"] == agent.host.ip:
                 ends.setdefault(phase, call["end"])
     for entry in first_run(agent):
         ends[entry["OPS_RESOURCE"]] = int(entry["__REALTIME_TIMESTAMP"]) / 1e6
