@@ -2,11 +2,12 @@
 
 import contextlib
 import copy
+import shutil
 
 import account_state
 import pytest
 from artifacts import figure
-from running import Running, all_healthy
+from running import SCHEDULER, Running, all_healthy
 
 OK, FAILED, SETTINGS, INPUTS, CHANGES = 0, 1, 3, 4, 6
 KEPT = "/var/lib/ops-agent/inputs"
@@ -93,9 +94,7 @@ def test_a_project_that_is_not_there(agent, lab, refused):
     assert agent.outcomes()["container:ops-sqlmesh-ui"] == "skipped"
 
 
-def test_a_project_that_cannot_be_planned(agent, lab, refused, tmp_path):
-    import shutil
-
+def test_a_project_that_cannot_be_planned(agent, lab, running, tmp_path):
     project = tmp_path / "project"
     shutil.copytree(lab.project(), project)
     (project / "models" / "marts" / "broken.sql").write_text("MODEL (name marts.broken, kind FULL);\nSELEC 1\n")
@@ -104,8 +103,11 @@ def test_a_project_that_cannot_be_planned(agent, lab, refused, tmp_path):
     done = agent.converge()
     assert done.returncode == FAILED, done.text
     assert "broken.sql" in done.text, done.text
+    after = Running.on(agent)
+    assert after.differs_from(running) <= {SCHEDULER}, "more than the scheduler was stopped for the plan"
+    assert after.container_id(SCHEDULER) == running.container_id(SCHEDULER)
     assert agent.root("readlink /var/lib/ops-agent/sqlmesh/current") == before
-    assert all_healthy(agent)
+    lab.wait_until("healthy containers", lambda: all_healthy(agent), 60)
 
 
 def without(policy, service):
