@@ -84,7 +84,7 @@ def test_an_image_that_is_not_there(agent, lab, refused):
     lab.put_parameter("image/reference", reference)
     done = refused(FAILED, "manifest unknown")
     assert "image.reference" in done.text, done.text
-    assert agent.outcomes()[f"image:{reference}"] == "failed"
+    assert agent.outcomes()[f"image:{lab.addresses.REGISTRY_NAME}/sqlmesh@{'0' * 12}"] == "failed"
     assert agent.outcomes()["container:ops-sqlmesh-ui"] == "skipped"
 
 
