@@ -2,7 +2,7 @@
 //!
 //! | field | in entries of | what |
 //! |---|---|---|
-//! | `OPS_EVENT` | all | `resource`, `retry` or `run` |
+//! | `OPS_EVENT` | all | `resource`, `retry`, `input` or `run` |
 //! | `OPS_RUN` | all | id of the run: finds everything of one converge |
 //! | `OPS_RESOURCE` | `resource`, `retry` | id of the resource: `file:/etc/docker/daemon.json` |
 //! | `OPS_OUTCOME` | `resource`, `run` | `unchanged`, `changed`, `failed`, `skipped`, `interrupted` |
@@ -10,20 +10,21 @@
 //! | `OPS_CHANGES` | `resource` | what differed, in one line; empty when nothing did |
 //! | `OPS_ERROR` | `resource`, `retry` | why it failed; empty when it did not |
 //! | `OPS_BLOCKED_BY` | `resource` | the failed resource that it waits for; empty when it does not |
+//! | `OPS_SOURCE` | `input` | what was not fetched but held from before: `parameters`, `objects`, … |
 //! | `OPS_REASON` | `run` | why it ran: `boot`, `timer`, `manual`, … |
 //! | `OPS_ROLE` | `run` | the host's role |
 //! | `OPS_ROOT_CAUSE` | `run` | the first failure, in one line; empty when there is none |
 //!
-//! A field never changes its meaning. Priorities: 3 (err) failed; 4 (warning) skipped, interrupted and
-//! retries; 5 (notice) changed and runs; 6 (info) unchanged.
+//! A field never changes its meaning. Priorities: 3 (err) failed; 4 (warning) skipped, interrupted,
+//! retries and held inputs; 5 (notice) changed and runs; 6 (info) unchanged.
 
-use super::text::{counts, short, took};
-use super::{Outcome, Report, ResourceReport};
+use super::text::{counts, short, stale, took};
+use super::{Freshness, Outcome, Report, ResourceReport};
 use crate::engine::run::{Event, Watch};
 use crate::resource::Diff;
 
 /// Every field, for the documentation and its test.
-pub const FIELDS: [&str; 11] = [
+pub const FIELDS: [&str; 12] = [
     "OPS_EVENT",
     "OPS_RUN",
     "OPS_RESOURCE",
@@ -32,6 +33,7 @@ pub const FIELDS: [&str; 11] = [
     "OPS_CHANGES",
     "OPS_ERROR",
     "OPS_BLOCKED_BY",
+    "OPS_SOURCE",
     "OPS_REASON",
     "OPS_ROLE",
     "OPS_ROOT_CAUSE",
@@ -113,6 +115,15 @@ pub fn run(report: &Report) {
                 $($message)+
             )
         };
+    }
+    for input in report.inputs.iter().filter(|input| input.freshness == Freshness::Held) {
+        tracing::warn!(
+            ops_event = "input",
+            ops_run = report.run.id,
+            ops_source = input.source,
+            "{}",
+            stale(input)
+        );
     }
     match report.run.outcome {
         Outcome::Failed => entry!(error, "converge failed after {duration}: {}", short(cause)),

@@ -10,7 +10,7 @@ use super::health::{ServiceHealth, State};
 use super::signal::{Signal, Status as Said};
 use super::status::Status;
 use super::wrap::paragraph;
-use super::{Freshness, Outcome, Probe, Report, ResourceReport, Service};
+use super::{Freshness, Input, Outcome, Probe, Report, ResourceReport, Service};
 
 /// Good news.
 pub const GOOD: Style = AnsiColor::Green.on_default();
@@ -54,7 +54,18 @@ pub fn summary(report: &Report, width: usize) -> String {
         let _ = write!(out, "  {STRONG}Notice{STRONG:#} ");
         paragraph(&mut out, notice, 9, 4, width);
     }
+    // What is missing is told by the resource that fails for it; what is held fails nothing.
+    for input in report.inputs.iter().filter(|input| input.freshness == Freshness::Held) {
+        let _ = write!(out, "  {UNSURE}Inputs{UNSURE:#} ");
+        paragraph(&mut out, &stale(input), 9, 4, width);
+    }
     out
+}
+
+/// An input that is not of this run: `objects held: …`.
+pub(super) fn stale(input: &Input) -> String {
+    let word = if input.freshness == Freshness::Held { "held" } else { "missing" };
+    format!("{} {word}: {}", input.source, input.detail)
 }
 
 fn head(out: &mut String, status: &Status, width: usize) {
@@ -220,8 +231,7 @@ fn foot(out: &mut String, status: &Status, width: usize) {
         rows.push(("Inputs", "all fresh".to_owned()));
     }
     for input in held {
-        let word = if input.freshness == Freshness::Held { "held" } else { "missing" };
-        rows.push(("Inputs", format!("{} {word}: {}", input.source, input.detail)));
+        rows.push(("Inputs", stale(input)));
     }
     if let Some(words) = signal(&status.signal) {
         rows.push(("Signal", words));
