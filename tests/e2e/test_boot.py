@@ -24,10 +24,10 @@ def test_nothing_entered_the_host_but_its_user_data(agent, lab):
     assert not refused, f"asked without a token, as version 1: {refused[:3]}"
 
 
-def test_nobody_logged_in(agent):
-    assert agent.root("last -F 2>/dev/null | grep -c ssm-user || true").strip() in ("", "0")
-    sessions = agent.root("journalctl --no-pager -o cat -t login -t sshd -t sudo -t su | grep -i 'session opened' || true")
-    assert sessions == ""
+def test_nobody_logged_in(agent, lab):
+    booted = next(one["time"] for one in lab.signals() if one["unique_id"] == agent.host.instance_id)
+    sessions = agent.root(f"journalctl --no-pager -o cat --until=@{booted:.0f} -t login -t sshd -t sudo -t su -t systemd-logind")
+    assert "session opened" not in sessions.lower() and "new session" not in sessions.lower(), sessions
 
 
 def test_success_was_signalled_once(agent, lab):
