@@ -1,14 +1,20 @@
 """Two runs at once, runs that are told to stop, and runs that are killed."""
 
-import random
+import shutil
 import time
 
 import pytest
 from artifacts import figure
-from running import Running, all_healthy
+from running import SCHEDULER, UI, Running, all_healthy
 
 OK, BUSY, INTERRUPTED = 0, 5, 8
-KILLS = 4
+MOMENTS = (0, 0.1, 0.5, 2, 3.5)
+"""Seconds after the lock was taken; a run that replaces both containers takes at least five."""
+PLAN = "ops-sqlmesh-plan"
+MODEL = """\
+MODEL (name marts.one, kind FULL, audits (not_null(columns := (one))));
+SELECT 1::INT AS one
+"""
 MANAGED = ("/etc/ops-agent/ui-proxy.conf", "/etc/docker/daemon.json", "/etc/ops-agent/rds-ca.pem")
 
 
@@ -82,38 +88,53 @@ def test_a_run_that_is_told_to_stop_while_it_changes_stops_and_the_next_one_fini
     figure("SIGTERM while containers are replaced: seconds to the end", round(seconds, 2))
     assert "interrupted" in agent.outcomes().values()
     assert agent.converge().returncode == OK
-    assert all_healthy(agent)
+    assert all_healthy(agent) and only_ours(agent)
     assert agent.report()["owed_restarts"] == []
-    assert sorted(agent.root("docker ps -a --format '{{.Names}}'").split()) == ["ops-sqlmesh-scheduler", "ops-sqlmesh-ui"]
 
 
 def sizes(agent):
     return agent.root(f"stat -c '%n %s' {' '.join(MANAGED)}; find /etc/ops-agent /etc/docker -name '.*' -type f").splitlines()
 
 
-def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(agent, lab):
-    change_much(lab, 2)
-    dice = random.Random(0)
-    moments = []
-    for _ in range(KILLS):
-        process = agent.start_converge()
-        agent.wait_for_holder()
-        moment = dice.uniform(0.1, 6)
-        time.sleep(moment)
-        holder = agent.holder()
-        if not holder:
-            break  # it was done before
-        agent.root(f"kill -KILL {holder['pid']}")
-        end(process, 30)
-        moments.append(round(moment, 1))
-        assert all(int(line.split()[1]) > 0 for line in sizes(agent) if " " in line), "a managed file is empty"
-    figure("SIGKILL: seconds after the lock was taken", moments)
-    assert moments
+def only_ours(agent):
+    """That no container of an unfinished step is left."""
+    return sorted(agent.root("docker ps -a --format '{{.Names}}'").split()) == [SCHEDULER, UI]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_run_that_is_killed_is_finished_by_the_next(agent, lab, moment):
+    change_much(lab, 2 + MOMENTS.index(moment))
+    process = agent.start_converge()
+    holder = agent.wait_for_holder()
+    time.sleep(moment)
+    agent.root(f"kill -KILL {holder['pid']}")
+    end(process, 30)
+    assert process.returncode != OK, "it was done before it was killed: the moment is too late"
+    assert all(int(line.split()[1]) > 0 for line in sizes(agent) if " " in line), "a managed file is empty"
     done = agent.converge()
     assert done.returncode == OK, done.text
     assert agent.report()["owed_restarts"] == []
     assert agent.converge().returncode == OK
     assert agent.report()["run"]["outcome"] == "unchanged", agent.changed()
-    assert all_healthy(agent)
+    assert all_healthy(agent) and only_ours(agent)
     assert [line for line in sizes(agent) if " " not in line] == [], "a temporary file is left"
-    assert sorted(agent.root("docker ps -a --format '{{.Names}}'").split()) == ["ops-sqlmesh-scheduler", "ops-sqlmesh-ui"]
+
+
+def test_a_plan_whose_run_is_killed_is_taken_over(agent, lab, tmp_path):
+    project = tmp_path / "project"
+    shutil.copytree(lab.project(), project)
+    (project / "models" / "marts" / "one.sql").write_text(MODEL)
+    lab.publish(project)
+    process = agent.start_converge()
+    holder = agent.wait_for_holder()
+    lab.wait_until("a plan that runs", lambda: PLAN in agent.root("docker ps --format '{{.Names}}'"), 60, every=0.1)
+    plan = agent.root(f"docker inspect -f '{{{{.Id}}}}' {PLAN}")
+    agent.root(f"kill -KILL {holder['pid']}")
+    end(process, 30)
+    second = agent.start_converge()
+    again = lab.wait_until("the plan", lambda: agent.root(f"docker inspect -f '{{{{.Id}}}}' {PLAN} || true"), 60, every=0.1)
+    assert again == plan, "the plan was begun anew while it ran"
+    code, said = end(second)
+    assert code == OK, said
+    assert lab.database("warehouse").query("SELECT one FROM marts.one", "warehouse") == [["1"]]
+    assert all_healthy(agent) and only_ours(agent)

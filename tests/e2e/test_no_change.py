@@ -39,14 +39,22 @@ def test_a_second_converge_changes_nothing(agent, lab, running):
     assert Running.on(agent).differs_from(before) == set()
     assert Running.on(agent).differs_from(running) == set()
     figure("no-op converge: AWS calls", named(done.calls))
-    figure("no-op converge: depth of AWS calls", lab.depth(done.calls))
     assert len(done.calls) <= BUDGET, named(done.calls)
     assert named(done.calls) == EXPECTED
-    by_name = {call["service"]: call for call in done.calls}
-    first, second = by_name["ssm"], by_name["s3"]
-    assert first["start"] < second["end"] and second["start"] < first["end"], "SSM and S3 are asked one after the other"
-    assert lab.depth(done.calls) == 2
     assert {call["status"] for call in done.calls} == {200}
+
+
+def test_what_can_be_asked_at_the_same_time_is(agent, lab):
+    lab.faults({"call": "*", "delay": 0.5})  # else an answer can be there before the next question
+    done = agent.converge()
+    lab.faults()
+    assert done.returncode == 0, done.text
+    by_service = {call["service"]: call for call in done.calls}
+    ssm, s3, secrets = by_service["ssm"], by_service["s3"], by_service["secretsmanager"]
+    assert ssm["start"] < s3["end"] and s3["start"] < ssm["end"], "SSM and S3 are asked one after the other"
+    assert secrets["start"] >= max(ssm["end"], s3["end"]), "the settings say which secrets: they come before"
+    figure("no-op converge: depth of AWS calls", lab.depth(done.calls))
+    assert lab.depth(done.calls) == 2
 
 
 def test_a_person_converges_with_sudo(agent, running):
@@ -79,4 +87,5 @@ def test_what_a_status_costs(agent):
 
 
 def test_how_large_the_agent_is(agent):
-    figure("ops-agent: size in bytes", int(agent.root("stat -c %s /usr/bin/ops-agent")))
+    version = agent.command("version").stdout.split("\n")[0]
+    figure("ops-agent: version and size in bytes", [version, int(agent.root("stat -c %s /usr/bin/ops-agent"))])
