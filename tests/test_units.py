@@ -11,8 +11,8 @@ UNITS = pathlib.Path(__file__).resolve().parent.parent / "systemd/usr/lib/system
 
 @pytest.mark.parametrize("unit", sorted(UNITS.iterdir()), ids=lambda path: path.name)
 def test_systemd_understands_the_unit(unit):
-    # A drop-in is looked at with the unit that it belongs to.
-    done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit.name.removesuffix(".d")], capture_output=True, text=True, timeout=60,
+    name = unit.name.removesuffix(".d")  # a drop-in is looked at with the unit that it belongs to
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", name], capture_output=True, text=True, timeout=60,
                           env={**os.environ, "SYSTEMD_UNIT_PATH": f"{UNITS}:", "SYSTEMD_LOG_LEVEL": "warning"})
     ours = [line for line in done.stderr.splitlines() if unit.name in line or str(UNITS) in line]
     # The programs themselves are on hosts, not here.

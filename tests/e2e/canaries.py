@@ -42,3 +42,16 @@ def search(agent, secrets):
         yield made
     finally:
         agent.root(f"rm -f {FILE}")
+
+
+@contextlib.contextmanager
+def watched_arguments(agent):
+    """While this lasts, the arguments of every process of the host are searched, again and again; yields the findings."""
+    seen, stop, found = "/run/lab-seen", "/run/lab-stop", []
+    look = f"while [ ! -e {stop} ]; do grep -haFf {FILE} /proc/[0-9]*/cmdline 2>/dev/null; sleep 0.02; done"
+    agent.root(f"rm -f {stop}; setsid sh -c '{look}' >{seen} 2>&1 </dev/null &")
+    try:
+        yield found
+    finally:
+        agent.root(f"touch {stop}")
+        found += agent.root(f"cat -v {seen}").splitlines()

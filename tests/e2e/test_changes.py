@@ -139,7 +139,9 @@ def test_a_password_is_rotated(agent, lab, running):
     with canaries.search(agent, [rotated, value["password"]]) as search:
         plan = planned(agent)
         assert "secrets:sqlmesh" in plan and f"container:{UI}" in plan, plan
-        done = converged(agent, "a rotated password")
+        with canaries.watched_arguments(agent) as shown:
+            done = converged(agent, "a rotated password")
+        assert shown == [], "a process was given a secret as an argument"
         assert search.inside(plan + done.text) == []
         assert search.lines(f"journalctl --no-pager -a -o export | grep -aFf {canaries.FILE} | head -n 5") == []
         old = value["password"][:canaries.VISIBLE]

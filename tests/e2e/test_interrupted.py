@@ -3,6 +3,7 @@
 import shutil
 import time
 
+import canaries
 import pytest
 from artifacts import figure
 from running import SCHEDULER, UI, Running, all_healthy
@@ -129,6 +130,8 @@ def test_a_plan_whose_run_is_killed_is_taken_over(agent, lab, tmp_path):
     holder = agent.wait_for_holder()
     lab.wait_until("a plan that runs", lambda: PLAN in agent.root("docker ps --format '{{.Names}}'"), 60, every=0.1)
     plan = agent.root(f"docker inspect -f '{{{{.Id}}}}' {PLAN}")
+    inspected = agent.root(f"docker inspect {PLAN}")
+    assert canaries.Search(agent, lab.canaries().values()).inside(inspected) == [], "docker shows the secrets of the plan"
     agent.root(f"kill -KILL {holder['pid']}")
     end(process, 30)
     second = agent.start_converge()
