@@ -9,7 +9,6 @@ use crate::report::Service;
 use crate::settings::Settings;
 
 pub mod sqlmesh_server;
-mod ui_proxy;
 
 /// What a role is made from, besides its settings.
 pub struct Told<'a> {

@@ -1,9 +1,9 @@
 //! The three containers: UI, scheduler, and the throw-away one that plans.
 
 use super::environment::Environment;
+use super::ui_proxy;
 use super::{CA_BUNDLE, CONTAINER_USER, SQLMESH_DIR};
 use crate::resource::container::{Container, Mount};
-use crate::roles::ui_proxy;
 use crate::settings::{SqlmeshServer, UI_UPSTREAM_PORT};
 
 /// Name of the scheduler's container.

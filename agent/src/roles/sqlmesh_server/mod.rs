@@ -3,7 +3,7 @@
 use containers::{Containers, SCHEDULER};
 use environment::Environment;
 
-use super::{Desired, Told, ui_proxy};
+use super::{Desired, Told};
 use crate::Result;
 use crate::engine::graph::Graph;
 use crate::inputs::os::OsFamily;
@@ -24,6 +24,7 @@ mod containers;
 mod environment;
 #[cfg(test)]
 mod tests;
+mod ui_proxy;
 
 /// User and group of the containers' processes; `sysusers.d/ops-agent.conf` names it.
 const CONTAINER_USER: (u32, u32) = (10001, 10001);
