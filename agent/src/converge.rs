@@ -116,6 +116,7 @@ async fn prepare(
     let (settings, _) = settings::resolve(role, &fetched.inputs).map_err(settle)?;
     let secrets = fetched.complete(connection, &settings).await;
     known.inputs.clone_from(&fetched.report);
+    let secrets = secrets.map_err(unfetched)?;
 
     let told = Told {
         identity: &identity,
@@ -194,7 +195,11 @@ pub async fn converge(order: &Order, reason: &str, company: &Company) -> Converg
         }
     }
     journal::run(&report);
-    look(&store, &order.source.root, &report, exit).await;
+    tokio::select! {
+        biased;
+        () = company.cancel.cancelled() => {}
+        () = look(&store, &order.source.root, &report) => {}
+    }
     // Without an identity there is no knowing whether a stack waits; what was kept stays as it is.
     if exit == Exit::Interrupted || report.role.is_empty() {
         let signal = kept(&store).map_or(Signal::NotConfigured, |kept| kept.signal);
@@ -208,8 +213,9 @@ pub async fn converge(order: &Order, reason: &str, company: &Company) -> Converg
         },
     };
     let instance = report.instance_id.clone().unwrap_or_default();
-    let signal =
-        tell(&store, known.target.as_ref(), known.connection.as_ref(), &instance, verdict, began).await;
+    let kept = decide(&store, known.target.as_ref(), &instance, verdict, began);
+    let (target, connection) = (known.target.as_ref(), known.connection.as_ref());
+    let signal = tell(&store, kept, target, connection, &company.cancel).await;
     Converged { report, exit, signal }
 }
 
@@ -291,23 +297,38 @@ fn kept(store: &Store) -> Option<KeptSignal> {
     })
 }
 
-/// Brings the signal on: decides, keeps, delivers, keeps. What goes wrong is told and never fails the run.
-async fn tell(
+/// Decides what CloudFormation is to be told, and keeps it.
+fn decide(
     store: &Store,
     target: Option<&SignalTarget>,
-    connection: Option<&Connection>,
     instance: &str,
     verdict: Verdict,
     began: Timestamp,
-) -> Signal {
+) -> KeptSignal {
     let before = kept(store);
     let mut signal = KeptSignal::resume(before.clone(), target, instance, began);
     signal.signal = signal.signal.after_run(verdict, began, Timestamp::now());
     keep(store, before.as_ref(), &signal);
+    signal
+}
+
+/// Delivers what was kept, and keeps how that went. What goes wrong is told and never fails the run; what
+/// was cut off by a signal to stop, the next run delivers.
+async fn tell(
+    store: &Store,
+    mut signal: KeptSignal,
+    target: Option<&SignalTarget>,
+    connection: Option<&Connection>,
+    cancel: &CancellationToken,
+) -> Signal {
     if let Some(connection) = connection {
-        let undelivered = signal.clone();
-        let delivering = undelivered.deliver(target, &connection.cloudformation, Timestamp::now());
-        if let Ok(delivered) = tokio::time::timeout(SIGNAL_LIMIT, delivering).await {
+        let delivering = signal.clone().deliver(target, &connection.cloudformation, Timestamp::now());
+        let delivered = tokio::select! {
+            biased;
+            () = cancel.cancelled() => None,
+            delivered = tokio::time::timeout(SIGNAL_LIMIT, delivering) => delivered.ok(),
+        };
+        if let Some(delivered) = delivered {
             keep(store, Some(&signal), &delivered);
             signal = delivered;
         }
@@ -326,12 +347,8 @@ fn keep(store: &Store, before: Option<&KeptSignal>, signal: &KeptSignal) {
     }
 }
 
-/// Looks whether the services are well, for those who may not look themselves. Not after a signal: the
-/// run must end within a second.
-async fn look(store: &Store, root: &Path, report: &Report, exit: Exit) {
-    if exit == Exit::Interrupted {
-        return;
-    }
+/// Looks whether the services are well, for those who may not look themselves.
+async fn look(store: &Store, root: &Path, report: &Report) {
     let found = health::probe(&report.services, &World::new(root), Timestamp::now()).await;
     if let Err(error) = store.write_health(&found) {
         tracing::warn!("{error}");
@@ -343,3 +360,7 @@ fn run_id(began: Timestamp) -> String {
     let random = getrandom::u32().unwrap_or_else(|_| std::process::id()) & 0xffff;
     format!("{}-{random:04x}", began.strftime("%Y%m%dT%H%M%S"))
 }
+
+#[cfg(test)]
+#[path = "converge_tests.rs"]
+mod tests;

@@ -118,6 +118,16 @@ pub enum Error {
         /// What the operator can do.
         fix: String,
     },
+    /// A secret could not be had or cannot be used.
+    #[error("{what}: {message}; what is there stays, and the next run tries again")]
+    Secret {
+        /// What it is for.
+        what: String,
+        /// Which secret, why, and what to do.
+        message: String,
+        /// See [`Error::needs_a_person`].
+        needs_a_person: bool,
+    },
     /// Settings that cannot be used; one line a problem.
     #[error("{}", .0.join("\n"))]
     Settings(Vec<String>),
@@ -171,7 +181,7 @@ impl Error {
     /// that has not reached every region yet do come round by themselves.
     #[must_use]
     pub const fn needs_a_person(&self) -> bool {
-        matches!(self, Self::Settings(_) | Self::Refused { .. })
+        matches!(self, Self::Settings(_) | Self::Refused { .. } | Self::Secret { needs_a_person: true, .. })
     }
 
     /// An I/O error with its verb and path.

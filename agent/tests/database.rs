@@ -294,7 +294,11 @@ async fn a_database_that_wakes_up_is_waited_for() {
 
 #[tokio::test]
 async fn without_credentials() {
-    let problem = |held| SecretProblem { message: "secret aurora-data-operations: denied".into(), held };
+    let problem = |held| SecretProblem {
+        message: "secret aurora-data-operations: denied".into(),
+        held,
+        needs_a_person: false,
+    };
     let database = |held| Database {
         host: "nosuch.invalid".into(),
         port: 1,

@@ -122,7 +122,7 @@ async fn in_a_process_of_its_own() {
         etag: None,
     });
     let (settings, _) = settings::resolve(Role::SqlmeshServer, &fetched.inputs).unwrap();
-    let secrets = fetched.complete(&connection, &settings).await;
+    let secrets = fetched.complete(&connection, &settings).await.unwrap();
     assert!(secrets.by_name.values().all(|secret| secret.is_err()));
 }
 

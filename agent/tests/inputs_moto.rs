@@ -44,7 +44,7 @@ async fn run(moto: &Moto) -> Run {
     let connection = moto.connect().await;
     let mut fetched = fetch(&connection, &moto.identity()).await.unwrap();
     let (settings, values) = settings::resolve(Role::SqlmeshServer, &fetched.inputs).unwrap();
-    let secrets = fetched.complete(&connection, &settings).await;
+    let secrets = fetched.complete(&connection, &settings).await.unwrap();
     let Settings::SqlmeshServer(server) = settings;
     Run { fetched, server, values, secrets }
 }

@@ -138,13 +138,16 @@ pub async fn fetch(connection: &Connection, identity: &HostIdentity) -> Result<F
 }
 
 impl Fetched {
-    /// Fetches what only the settings name: the secrets, and objects other than the usual ones. What
-    /// cannot be had is in the report and in the secrets; it stops nothing but what needs it.
-    pub async fn complete(&mut self, connection: &Connection, settings: &Settings) -> Secrets {
+    /// Fetches what only the settings name: the secrets, and objects other than the usual ones. A secret
+    /// that cannot be had says why; it stops nothing but what needs it.
+    ///
+    /// # Errors
+    /// The failure of an object that exists, of which nothing is kept.
+    pub async fn complete(&mut self, connection: &Connection, settings: &Settings) -> Result<Secrets> {
         let Connection { region, cache, s3, .. } = connection;
         let bucket = Bucket { client: s3, name: &self.bucket, cache };
         let (needs, keys) = (settings.secrets(), settings.objects());
-        let ((found, input), ()) = tokio::join!(
+        let ((found, input), more) = tokio::join!(
             secrets::fetch(&connection.secrets, region, &needs),
             bucket.fetch_more(&mut self.configuration, &keys),
         );
@@ -155,7 +158,7 @@ impl Fetched {
             *old = objects;
         }
         self.report.push(input);
-        found
+        more.map(|()| found)
     }
 }
 

@@ -126,6 +126,7 @@ impl Secrets {
             None => Err(SecretProblem {
                 message: format!("secret {name} was not fetched; report this as a bug of ops-agent"),
                 held: false,
+                needs_a_person: true,
             }),
         }
     }
@@ -138,6 +139,21 @@ pub struct SecretProblem {
     pub message: String,
     /// Whether it may be had later (AWS unreachable): what is on tmpfs is then kept and used.
     pub held: bool,
+    /// Whether it stays so until somebody changes something: not so where AWS is away, nor where a
+    /// policy may only not have reached every region yet.
+    pub needs_a_person: bool,
+}
+
+impl SecretProblem {
+    /// The error of what the secret is for.
+    #[must_use]
+    pub fn error_of(&self, what: impl Into<String>) -> crate::Error {
+        crate::Error::Secret {
+            what: what.into(),
+            message: self.message.clone(),
+            needs_a_person: self.needs_a_person,
+        }
+    }
 }
 
 /// What arguments say in place of `/etc/ops-agent/host.toml`.

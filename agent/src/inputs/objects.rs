@@ -76,18 +76,23 @@ impl Bucket<'_> {
         let document = role.document_key();
         let (main, bundle) = tokio::join!(self.want(&document, &found), self.want(DEFAULT_CA_BUNDLE, &found));
         found.add(&document, main, age)?;
-        // Whether this one is needed, the settings say later.
-        let _ = found.add(DEFAULT_CA_BUNDLE, bundle, age);
+        // Whether this one is needed, the settings say later: then it is asked for again.
+        if bundle.is_ok() || found.kept.contains_key(DEFAULT_CA_BUNDLE) {
+            let _ = found.add(DEFAULT_CA_BUNDLE, bundle, age);
+        }
         self.keep(&found);
         Ok(found)
     }
 
-    /// Gets further objects, which the settings name. What cannot be had is noted.
-    pub async fn fetch_more(&self, found: &mut Configuration, keys: &[&str]) {
+    /// Gets further objects, which the settings name. That one does not exist is noted.
+    ///
+    /// # Errors
+    /// Where one exists, cannot be had, and nothing is kept: that is not to be taken for its absence.
+    pub async fn fetch_more(&self, found: &mut Configuration, keys: &[&str]) -> Result<()> {
         for key in keys {
-            if *key != DEFAULT_CA_BUNDLE {
+            if !found.objects.contains_key(*key) {
                 let got = self.want(key, found).await;
-                let _ = found.add(key, got, None);
+                found.add(key, got, None)?;
             }
             let exists = found.listing.as_ref().map(|listing| listing.contains_key(*key));
             if exists != Some(true) && !found.objects.contains_key(*key) {
@@ -99,6 +104,7 @@ impl Bucket<'_> {
         let read = |key: &String| found.objects.contains_key(key);
         found.kept.retain(|key, _| read(key));
         self.keep(found);
+        Ok(())
     }
 
     /// Keeps what was got, and what an earlier run got and this one may still ask for.
@@ -249,3 +255,7 @@ impl Objects for S3Objects {
         Ok(hex::encode(hash.finalize()))
     }
 }
+
+#[cfg(test)]
+#[path = "objects_tests.rs"]
+mod tests;

@@ -61,7 +61,7 @@ fn is_it(entry: &SecretValueEntry, name: &str) -> bool {
 
 fn read(entry: &SecretValueEntry, need: &SecretNeed) -> Result<SecretValue, SecretProblem> {
     let name = &need.name;
-    let bad = |message: String| SecretProblem { message, held: false };
+    let bad = |message: String| SecretProblem { message, held: false, needs_a_person: true };
     let Some(text) = entry.secret_string() else {
         return Err(bad(format!("secret {name} is binary: store it as a JSON object of texts")));
     };
@@ -120,7 +120,11 @@ fn problem(region: &str, need: &SecretNeed, failure: AwsFailure, words: &str) ->
         AwsFailure::NotFound => format!("secret {name} does not exist in {region}: create it {with}"),
         failure => format!("secret {name}: {}", call.message(failure, words)),
     };
-    SecretProblem { message, held: matches!(failure, AwsFailure::Busy | AwsFailure::Unreachable) }
+    SecretProblem {
+        message,
+        held: matches!(failure, AwsFailure::Busy | AwsFailure::Unreachable),
+        needs_a_person: matches!(failure, AwsFailure::NotFound | AwsFailure::Other),
+    }
 }
 
 fn summary(secrets: &Secrets) -> Input {

@@ -54,10 +54,8 @@ impl Database {
 
     /// A connection to the maintenance database, with whose it is; waits for a database that is asleep.
     async fn connect(&self, host: &Host) -> Result<Connection> {
-        let (user, password) = self.credentials.as_ref().map_err(|problem| Error::Refused {
-            what: format!("database {}", self.name),
-            why: "there are no credentials for it".into(),
-            fix: problem.message.clone(),
+        let (user, password) = self.credentials.as_ref().map_err(|problem| {
+            problem.error_of(format!("database {}: there are no credentials for it", self.name))
         })?;
         let subject = self.id().to_string();
         let wake = Duration::from_secs(self.wake_seconds);

@@ -26,8 +26,8 @@ use crate::{Error, Result};
 
 /// How long one plan may take. A first plan fills every model from its start date.
 const PLAN_LIMIT: Duration = Duration::from_secs(3600);
-/// How long the scheduler may take to end its run, and all that is around the plan.
-const DRAIN_LIMIT: Duration = Duration::from_secs(3600 + 300);
+/// How long all that is around plan and drain may take.
+const STEPS: Duration = Duration::from_secs(300);
 /// Between two looks at a container whose output has ended.
 const POLL: Duration = Duration::from_millis(250);
 /// How much of SQLMesh's last line is shown while it works, in characters.
@@ -50,6 +50,8 @@ pub struct Promotion {
     pub plan: Container,
     /// Name of the scheduler's container, drained before and started again after a failure.
     pub scheduler: String,
+    /// How long the scheduler may take to end its run, in seconds.
+    pub drain_seconds: u64,
 }
 
 /// What was promoted last.
@@ -98,7 +100,7 @@ impl Resource for Promotion {
     }
 
     fn time_limit(&self) -> Duration {
-        PLAN_LIMIT + DRAIN_LIMIT
+        PLAN_LIMIT + Duration::from_secs(self.drain_seconds) + STEPS
     }
 }
 

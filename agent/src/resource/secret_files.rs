@@ -164,11 +164,7 @@ impl Resource for SecretFiles {
                 Some(files)
             }
             Err(problem) if problem.held && !listed.is_empty() => None,
-            Err(problem) => {
-                return Err(
-                    self.refused(&problem.message, "what is there stays, and the next run tries again")
-                );
-            }
+            Err(problem) => return Err(problem.error_of(format!("secret files of {}", self.consumer))),
         };
         let mut files = BTreeMap::new();
         for (name, path) in listed {

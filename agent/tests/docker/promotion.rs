@@ -26,7 +26,12 @@ fn promotion(lab: &Lab, version: &str, script: &str) -> Promotion {
     plan.health = None;
     plan.mounts = vec![lab.mount("work", "/work")];
     plan.stop_seconds = 1;
-    Promotion { version: version.into(), plan, scheduler: format!("{}-scheduler", lab.prefix) }
+    Promotion {
+        version: version.into(),
+        plan,
+        scheduler: format!("{}-scheduler", lab.prefix),
+        drain_seconds: 60,
+    }
 }
 
 fn running(name: &str) -> bool {

@@ -17,7 +17,8 @@ fn secrets(files: &[(&str, &str)]) -> SecretFiles {
 }
 
 fn problem(held: bool) -> SecretFiles {
-    let problem = SecretProblem { message: "secretsmanager: access to secret x is denied".into(), held };
+    let message = "secretsmanager: access to secret x is denied".into();
+    let problem = SecretProblem { message, held, needs_a_person: !held };
     SecretFiles { files: Err(problem), ..secrets(&[]) }
 }
 
@@ -73,10 +74,11 @@ async fn a_held_problem_keeps_what_is_there_and_fails_where_nothing_is() {
     let (_dir, host) = in_tmpfs();
     let error = problem(true).observe(&host).await.err().unwrap();
     assert!(error.to_string().contains("access to secret x is denied"), "{error}");
+    assert!(!error.needs_a_person(), "CloudFormation would be told of a failure that passes by itself");
     converge(&secrets(&[("A", "a")]), &host).await;
     assert!(converge(&problem(true), &host).await.is_empty());
     let error = problem(false).observe(&host).await.err().unwrap();
-    assert!(matches!(error, Error::Refused { .. }), "{error}");
+    assert!(error.needs_a_person(), "{error}");
     let kept = host.path("/run/ops-agent/secrets/app/A");
     assert_eq!(fs::read(kept).unwrap(), b"a", "a problem took a secret away");
 }

@@ -108,6 +108,7 @@ fn secret_variables(
                 settings.database.secret
             ),
             held: false,
+            needs_a_person: true,
         })?;
         variables.push((variable.to_owned(), value.clone()));
     }
@@ -118,6 +119,7 @@ fn secret_variables(
                 settings.database.secret
             ),
             held: false,
+            needs_a_person: true,
         })?;
         variables.push((STATE_DB_HOST.to_owned(), host.clone()));
     }

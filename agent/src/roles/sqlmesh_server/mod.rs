@@ -95,6 +95,7 @@ pub fn desired(settings: &SqlmeshServer, told: &Told<'_>) -> Result<Desired> {
             version: format!("{bundle} {}", digest(&settings.image.reference)),
             plan: containers.plan(),
             scheduler: SCHEDULER.into(),
+            drain_seconds: scheduler.stop_seconds,
         },
         &[&project, &image, &ca_bundle, &secrets, &database, &scheduler_as_it_was],
     );

@@ -155,7 +155,11 @@ fn a_missing_field_is_named() {
 #[test]
 fn a_secret_that_cannot_be_had_stops_its_consumers_only() {
     let mut world = World::new();
-    let problem = SecretProblem { message: "secret snowflake-warehouse does not exist".into(), held: false };
+    let problem = SecretProblem {
+        message: "secret snowflake-warehouse does not exist".into(),
+        held: false,
+        needs_a_person: true,
+    };
     world.secrets.by_name.insert("snowflake-warehouse".into(), Err(problem));
     let desired = desired(&settings(Some(BUNDLE)), &world.told()).unwrap();
     assert!(ids(&desired).contains(&"unit:docker.service".to_owned()));
@@ -168,4 +172,15 @@ fn a_missing_ca_bundle_says_where_to_put_it() {
     world.inputs.objects.clear();
     let message = desired(&settings(Some(BUNDLE)), &world.told()).err().unwrap().to_string();
     assert!(message.contains("s3://b/config/rds-ca.pem") && message.contains("aws s3 cp"), "{message}");
+}
+
+#[test]
+fn a_promotion_has_time_for_the_longest_drain() {
+    let mut settings = settings(Some(BUNDLE));
+    settings.scheduler.drain_seconds = 86_400;
+    let desired = desired(&settings, &World::new().told()).unwrap();
+    let promotion =
+        desired.graph.nodes().values().find(|node| node.resource.id().to_string() == "promotion:prod");
+    let limit = promotion.unwrap().resource.time_limit();
+    assert!(limit > std::time::Duration::from_secs(86_400 + 3600), "{limit:?}");
 }
