@@ -65,7 +65,7 @@ password = \"hunter2\"
     s3://B/config/sqlmesh-server.toml line 7: unknown key scheduler.intervall_seconds; did you mean scheduler.interval_seconds?
     s3://B/config/sqlmesh-server.toml line 8: scheduler.drain_seconds is a string, expected an integer from 10 to 86400 (seconds)
     s3://B/config/sqlmesh-server.toml line 11: ui.allow is a string, expected a list of networks as in ["172.22.0.0/16"]
-    s3://B/config/sqlmesh-server.toml line 12: ui.port is an array, expected a TCP port, 1 to 65535
+    s3://B/config/sqlmesh-server.toml line 12: ui.port is an array, expected a TCP port, 1024 to 65535
     s3://B/config/sqlmesh-server.toml line 13: ui.memory_mb is a float, expected an integer from 384 to 65536 (MiB)
     s3://B/config/sqlmesh-server.toml line 16: unknown key database.password; secrets do not belong in settings: put it into AWS Secrets Manager, into the secret that database.secret or warehouse.secret names, and delete it here
     "#);

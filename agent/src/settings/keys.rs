@@ -137,10 +137,10 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "ui.port",
-        shape: Shape::Port,
+        shape: Shape::UnprivilegedPort,
         default: Preset::Integer(8000),
         unit: None,
-        doc: "TCP port on which the proxy listens, on every address of the host.",
+        doc: "TCP port on which the proxy, which has no privileges, listens on every address of the host.",
         roles: SQLMESH,
     },
     Key {

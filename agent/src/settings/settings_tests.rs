@@ -90,7 +90,7 @@ fn all_problems_of_all_layers_come_at_once() {
     inputs.local.push(document("/etc/ops-agent/config.d/10.toml", "[ui]\nport = true\n"));
     insta::assert_snapshot!(problems(&inputs).join("\n"), @r#"
     s3://B/config/sqlmesh-server.toml line 3: unknown key scheduler.intervall_seconds; did you mean scheduler.interval_seconds?
-    /etc/ops-agent/config.d/10.toml line 2: ui.port is a boolean, expected a TCP port, 1 to 65535
+    /etc/ops-agent/config.d/10.toml line 2: ui.port is a boolean, expected a TCP port, 1024 to 65535
     parameter /ops-vpc/sqlmesh-server/database/port: database.port is not what it must be, expected a TCP port, 1 to 65535 (not shown: SecureString)
     parameter /ops-vpc/sqlmesh-server/ui/allow: ui.allow holds 0.0.0.0/0, which lets in far more than your networks, and SQLMesh's UI has no authentication of its own; name the networks that need it, as in 172.22.0.0/16 (/8 at the widest)
     s3://B/config/sqlmesh-server.toml line 2: scheduler.interval_seconds is 10, expected an integer from 30 to 604800 (seconds)

@@ -16,6 +16,8 @@ pub enum Shape {
     },
     /// A TCP port.
     Port,
+    /// A TCP port on which a process without privileges may listen.
+    UnprivilegedPort,
     /// A list of CIDR networks.
     Networks,
     /// `REGISTRY/REPOSITORY@sha256:HEX`.
@@ -50,6 +52,7 @@ impl Shape {
         match self {
             Self::Integer { min, max } => format!("an integer from {min} to {max}"),
             Self::Port => "a TCP port, 1 to 65535".into(),
+            Self::UnprivilegedPort => "a TCP port, 1024 to 65535".into(),
             Self::Networks => "a list of networks as in [\"172.22.0.0/16\"]".into(),
             Self::ImageReference => "an image as REGISTRY/REPOSITORY@sha256:HEX".into(),
             Self::Sha256 => "a SHA-256 as 64 lower-case hex digits".into(),
@@ -67,7 +70,7 @@ impl Shape {
     pub fn parse(self, text: &str) -> Result<Value, String> {
         let text = text.trim();
         match self {
-            Self::Integer { .. } | Self::Port => {
+            Self::Integer { .. } | Self::Port | Self::UnprivilegedPort => {
                 text.parse().map(Value::Integer).map_err(|_| format!("{text:?}"))
             }
             Self::Networks if text.starts_with('[') => {
@@ -84,7 +87,7 @@ impl Shape {
     #[must_use]
     pub fn fits(self, value: &Value) -> bool {
         match self {
-            Self::Integer { .. } | Self::Port => matches!(value, Value::Integer(_)),
+            Self::Integer { .. } | Self::Port | Self::UnprivilegedPort => matches!(value, Value::Integer(_)),
             Self::Networks => matches!(value, Value::List(_)),
             _ => matches!(value, Value::Text(_)),
         }
@@ -99,6 +102,7 @@ impl Shape {
         match (self, value) {
             (Self::Integer { min, max }, Value::Integer(number)) => plain((min..=max).contains(number)),
             (Self::Port, Value::Integer(number)) => plain((1..=65_535).contains(number)),
+            (Self::UnprivilegedPort, Value::Integer(number)) => plain((1024..=65_535).contains(number)),
             (Self::Networks, Value::List(list)) => list.iter().try_for_each(|network| check_network(network)),
             (Self::ImageReference, Value::Text(text)) => check_image(text),
             (Self::Sha256, Value::Text(text)) => plain(is_sha256(text)),

@@ -26,6 +26,7 @@ fn takes_good_values() {
         (Shape::Networks, Value::List(vec![])),
         (Shape::Networks, Value::List(vec!["10.0.0.0/8".into(), "fd00::/16".into(), "10.1.2.3/32".into()])),
         (Shape::Port, Value::Integer(65_535)),
+        (Shape::UnprivilegedPort, Value::Integer(1024)),
         (Shape::Integer { min: 30, max: 40 }, Value::Integer(30)),
     ];
     for (shape, value) in cases {
@@ -41,6 +42,8 @@ fn refuses_bad_values_with_what_is_expected() {
         (Shape::Integer { min: 30, max: 60 }, Value::Integer(61), "is 61, expected"),
         (Shape::Port, Value::Integer(0), "is 0, expected a TCP port, 1 to 65535"),
         (Shape::Port, Value::Integer(65_536), "is 65536, expected"),
+        // The proxy could not bind it, and would be down after the restart.
+        (Shape::UnprivilegedPort, Value::Integer(80), "is 80, expected a TCP port, 1024 to 65535"),
         (Shape::Port, text("80"), "is \"80\", expected a TCP port"),
         (Shape::Sha256, text("abc"), "is \"abc\", expected a SHA-256 as 64 lower-case hex digits"),
         (Shape::Sha256, text(&"A".repeat(64)), "lower-case"),
