@@ -151,9 +151,16 @@ fn settings(globals: &Globals, args: &config::Args) -> Exit {
     }
 }
 
+/// A core dump would put the secrets in our memory on a disk. Programs that we start may dump theirs.
+fn dump_no_core() {
+    // Without the right to refuse it there is none to be had either.
+    let _ = nix::sys::prctl::set_dumpable(false);
+}
+
 /// Parses the arguments of the process, runs the command, and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    dump_no_core();
     let Cli { globals, command } = Cli::parse();
     let exit = match command {
         Command::Converge(args) => converge::run(&globals, args),
@@ -178,6 +185,12 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn secrets_in_memory_are_dumped_nowhere() {
+        dump_no_core();
+        assert!(!nix::sys::prctl::get_dumpable().unwrap());
     }
 
     #[test]

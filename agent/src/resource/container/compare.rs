@@ -16,7 +16,7 @@ pub(super) const SPEC_LABEL: &str = "ops-agent.spec-json";
 
 /// Raised when the same specification is made into another container than before (a new limit, say),
 /// so that containers of an older agent are replaced.
-const GENERATION: u32 = 1;
+const GENERATION: u32 = 2;
 
 impl Container {
     /// The specification as JSON.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bollard::models::{
     ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount as DockerMount, MountType,
-    PortBinding, RestartPolicy, RestartPolicyNameEnum,
+    PortBinding, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 
 use super::Container;
@@ -22,6 +22,11 @@ const HEALTH_TIMEOUT: i64 = 4;
 const HEALTH_RETRIES: i64 = 3;
 /// SQLMesh's UI has 9 threads, a run some 20: room for both, none for a fork bomb.
 const PIDS_LIMIT: i64 = 256;
+
+/// Bytes of a core dump. With exactly 1 the kernel makes none at all, not even for a program to which it
+/// pipes them (`do_coredump` of Linux): systemd-coredump writes the memory of a crashed process to the
+/// disk and its environment to the journal, and both hold the secrets.
+const CORE_LIMIT: i64 = 1;
 
 /// Where journald takes what containers log.
 const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
@@ -90,6 +95,11 @@ fn host_config(spec: &Container, journal: bool, restart: bool) -> HostConfig {
         // The same limit for memory and swap together: no swap.
         memory_swap: memory,
         pids_limit: Some(PIDS_LIMIT),
+        ulimits: Some(vec![ResourcesUlimits {
+            name: Some("core".into()),
+            soft: Some(CORE_LIMIT),
+            hard: Some(CORE_LIMIT),
+        }]),
         log_config: Some(log_config(&spec.name, journal)),
         // Not `always`: after a boot the agent starts it, once its secrets are there.
         restart_policy: Some(RestartPolicy {

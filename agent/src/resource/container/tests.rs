@@ -107,6 +107,8 @@ fn is_locked_down() {
     assert_eq!(host.memory, Some(768 * 1024 * 1024));
     assert_eq!(host.memory, host.memory_swap);
     assert_eq!(host.binds, None);
+    let core = &host.ulimits.unwrap()[0];
+    assert_eq!((core.name.as_deref(), core.soft, core.hard), (Some("core"), Some(1), Some(1)));
     assert_eq!(host.mounts.unwrap()[0].typ, Some(MountType::BIND));
     assert_eq!(host.tmpfs.unwrap()["/tmp"], "rw,noexec,nosuid,nodev,size=67108864,mode=1777");
     assert_eq!(host.restart_policy.unwrap().name, Some(RestartPolicyNameEnum::ON_FAILURE));
