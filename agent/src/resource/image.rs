@@ -49,6 +49,12 @@ fn registry(repository: &str) -> &str {
     }
 }
 
+/// A reference as Docker shows it: for its own Hub it leaves out the registry, and `library/`.
+fn as_shown(reference: &str) -> &str {
+    let on_hub = ["docker.io/", "index.docker.io/"].iter().find_map(|hub| reference.strip_prefix(hub));
+    on_hub.map_or(reference, |rest| rest.strip_prefix("library/").unwrap_or(rest))
+}
+
 #[async_trait]
 impl Resource for Image {
     /// Whether it is there.
@@ -67,7 +73,10 @@ impl Resource for Image {
         self.parts()?;
         let Some(docker) = docker::find(host).await? else { return Ok(false) };
         match docker.inspect_image(&self.reference).await {
-            Ok(image) => Ok(image.repo_digests.unwrap_or_default().contains(&self.reference)),
+            Ok(image) => {
+                let digests = image.repo_digests.unwrap_or_default();
+                Ok(digests.iter().any(|digest| as_shown(digest) == as_shown(&self.reference)))
+            }
             Err(error) if docker::is_not_found(&error) => Ok(false),
             Err(error) => Err(docker::failed("inspect", &self.reference, &error)),
         }
@@ -216,6 +225,17 @@ mod tests {
             "123.dkr.ecr.eu-west-1.amazonaws.com"
         );
         assert_eq!(registry("library/debian"), "docker.io");
+    }
+
+    #[test]
+    fn images_of_docker_hub_are_known_by_their_short_names() {
+        for (written, shown) in [
+            ("docker.io/tobikodata/sqlmesh@sha256:0", "tobikodata/sqlmesh@sha256:0"),
+            ("index.docker.io/library/debian@sha256:0", "debian@sha256:0"),
+            ("registry.lab:5000/library/a@sha256:0", "registry.lab:5000/library/a@sha256:0"),
+        ] {
+            assert_eq!(as_shown(written), shown);
+        }
     }
 
     #[test]

@@ -104,7 +104,7 @@ async fn attempt(database: &Database, config: &Config, mut tls: MakeRustlsConnec
         .map_err(|error| {
             let message =
                 format!("the name {} cannot be resolved ({error}); check database.host", database.host);
-            failure::with(database, false, message)
+            failure::with(database, failure::is_lookup_transient(&error), message)
         })?
         .collect();
     let stream = TcpStream::connect(addresses.as_slice())

@@ -86,6 +86,12 @@ fn certificate(database: &Database, error: &TlsError) -> String {
     }
 }
 
+/// Whether no name server answered, as in the first seconds of a boot; not that there is no such name.
+/// The words are those of `EAI_AGAIN` (gai_strerror(3)): the standard library keeps no number of it.
+pub(super) fn is_lookup_transient(error: &io::Error) -> bool {
+    error.to_string().contains("Temporary failure in name resolution")
+}
+
 /// Whether the same may succeed later: nothing listens, nothing answers, or the other side hung up.
 pub(super) fn is_transient(error: &io::Error) -> bool {
     use io::ErrorKind::{
@@ -103,4 +109,18 @@ pub(super) fn is_transient(error: &io::Error) -> bool {
             | TimedOut
             | UnexpectedEof
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_server_is_not_the_same_as_no_such_name() {
+        let lookup = |words: &str| {
+            is_lookup_transient(&io::Error::other(format!("failed to lookup address information: {words}")))
+        };
+        assert!(lookup("Temporary failure in name resolution"));
+        assert!(!lookup("Name or service not known"));
+    }
 }

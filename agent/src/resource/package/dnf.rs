@@ -20,6 +20,9 @@ const ENVIRONMENT: [(&str, &str); 1] = [("LC_ALL", "C.UTF-8")];
 /// Use the metadata that is there whatever its age; fetch it where there is none.
 const KNOWN_METADATA: &str = "--setopt=*.metadata_expire=never";
 
+/// Fail where a repository cannot be reached: skipped, it would look as if it lacked the package.
+const REPOSITORIES_ANSWER: &str = "--setopt=skip_if_unavailable=False";
+
 const RPM_IS_LOCKED: &str = "can't create transaction lock";
 
 /// dnf on one root.
@@ -39,7 +42,7 @@ impl Dnf {
         if self.root != Path::new("/") {
             all.push(root.as_str());
         }
-        all.extend(["-q", "-y", "--setopt=exit_on_lock=False"]);
+        all.extend(["-q", "-y", "--setopt=exit_on_lock=False", REPOSITORIES_ANSWER]);
         all.extend(args);
         let start = Instant::now();
         loop {
