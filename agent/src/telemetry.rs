@@ -9,7 +9,7 @@ use indicatif::MultiProgress;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -55,6 +55,22 @@ pub fn is_under_journal() -> bool {
     stream == format!("{}:{}", stat.st_dev, stat.st_ino)
 }
 
+/// At the level of traces the SDK's runtime writes out requests and answers: the token of the session, and
+/// the credentials that IMDS gives. Whatever is asked for, it gets no further than debug.
+const TELL_SECRETS: [&str; 2] = ["aws_smithy_runtime", "aws_sigv4"];
+
+/// The filter that is asked for, without what would tell secrets.
+fn without_secrets(asked: &Targets) -> Targets {
+    let otherwise = asked.default_level().unwrap_or(LevelFilter::OFF);
+    let level_of = |name: &str| {
+        let above = asked.iter().filter(|(target, _)| name.starts_with(target));
+        above.max_by_key(|(target, _)| target.len()).map_or(otherwise, |(_, level)| level)
+    };
+    let others = asked.iter().filter(|(target, _)| !TELL_SECRETS.iter().any(|name| target.starts_with(name)));
+    let capped = TELL_SECRETS.map(|name| (name, level_of(name).min(LevelFilter::DEBUG)));
+    others.chain(capped).collect::<Targets>().with_default(otherwise)
+}
+
 /// Sets up logging for the process; `filter` is what the command line asks for. Does nothing when called again.
 pub fn init(filter: Option<String>, sink: Sink) {
     let (wrong, asked) = match filter.map(|text| text.parse::<Targets>()) {
@@ -63,7 +79,7 @@ pub fn init(filter: Option<String>, sink: Sink) {
         Some(Err(error)) => (Some(error), None),
     };
     // The built-in ones parse; a test says so.
-    let filter = asked.or_else(|| sink.filter.parse().ok()).unwrap_or_default();
+    let filter = without_secrets(&asked.or_else(|| sink.filter.parse().ok()).unwrap_or_default());
     let layer = if sink.journal { tracing_journald::layer().ok() } else { None };
     let layer = match layer {
         // The field names are our own, with a prefix of their own.
@@ -167,5 +183,19 @@ mod tests {
         for filter in [LINES, BESIDE_PROGRESS, BESIDE_PLAN] {
             filter.parse::<Targets>().unwrap();
         }
+    }
+
+    #[test]
+    fn no_filter_shows_what_goes_over_the_wire() {
+        assert!(!without_secrets(&"trace".parse().unwrap()).would_enable("aws_sigv4::sign", &Level::TRACE));
+        let runtime = "aws_smithy_runtime::client::orchestrator";
+        for filter in ["trace", "aws=trace", "aws_smithy_runtime::client=trace,info"] {
+            let targets = without_secrets(&filter.parse().unwrap());
+            assert!(!targets.would_enable(runtime, &Level::TRACE), "{filter}");
+        }
+        let targets = without_secrets(&"debug,ops_agent=trace".parse().unwrap());
+        assert!(targets.would_enable(runtime, &Level::DEBUG));
+        assert!(targets.would_enable("ops_agent::engine", &Level::TRACE));
+        assert!(!without_secrets(&LINES.parse().unwrap()).would_enable(runtime, &Level::INFO));
     }
 }

@@ -16,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::inputs::SignalTarget;
+use crate::inputs::failure::classify;
 
 /// How long runs may fail before CloudFormation is told. Less than any sensible timeout of a
 /// `CreationPolicy`, whose own end tells no reason.
@@ -214,7 +215,7 @@ pub trait Sender: Send + Sync {
 #[async_trait]
 impl Sender for aws_sdk_cloudformation::Client {
     async fn send(&self, target: &SignalTarget, unique_id: &str, status: Status) -> Answer {
-        use aws_sdk_cloudformation::error::{DisplayErrorContext, ProvideErrorMetadata};
+        use aws_sdk_cloudformation::error::ProvideErrorMetadata;
         use aws_sdk_cloudformation::types::ResourceSignalStatus;
         let status = match status {
             Status::Success => ResourceSignalStatus::Success,
@@ -229,8 +230,7 @@ impl Sender for aws_sdk_cloudformation::Client {
         match call.send().await {
             Ok(_) => Answer::Taken,
             Err(error) => {
-                let words =
-                    error.message().map_or_else(|| DisplayErrorContext(&error).to_string(), str::to_owned);
+                let words = error.message().map_or_else(|| classify(&error).1, str::to_owned);
                 if error.code() == Some("ValidationError") && not_waiting(&words) {
                     Answer::NotWaiting(words)
                 } else {

@@ -183,6 +183,14 @@ async fn what_goes_over_the_wire() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_none_is_one_short_line() {
+    let (answer, _) = answered("400 Bad Request", "not the API\nbut a proxy").await;
+    let Answer::Failed(words) = answer else { panic!("{answer:?}") };
+    assert!(words.len() < 200 && words.lines().count() == 1, "{words}");
+    assert!(words.contains("HTTP 400"), "{words}");
+}
+
+#[tokio::test]
 async fn refusals_are_told_apart_by_their_words() {
     let error = |words: &str| {
         format!(
