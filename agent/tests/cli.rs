@@ -67,6 +67,9 @@ fn status_before_the_first_converge() {
     let message = contains("no converge has run on this host yet");
     agent(root.path()).arg("status").assert().code(7).stdout(is_empty()).stderr(message);
     agent(root.path()).args(["status", "--refresh"]).assert().code(7);
+    let _first = hold(root.path());
+    let message = contains("the first one is running: PID");
+    agent(root.path()).arg("status").assert().code(7).stderr(message);
 }
 
 #[test]

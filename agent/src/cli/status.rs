@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::Globals;
 use super::output::{columns, complain, print, print_json};
+use crate::engine::lock;
 use crate::exit::Exit;
 use crate::report::ask::World;
 use crate::report::health::{self, Health};
@@ -41,7 +42,7 @@ pub fn run(globals: &Globals, args: &StatusArgs) -> Exit {
     let now = Timestamp::now();
     let status = match read(globals) {
         Ok(Some(status)) => status,
-        Ok(None) => return no_report(),
+        Ok(None) => return no_report(globals),
         Err(error) => {
             complain(&error.to_string());
             return Exit::Failed;
@@ -60,9 +61,18 @@ pub fn run(globals: &Globals, args: &StatusArgs) -> Exit {
     status.exit(now)
 }
 
-fn no_report() -> Exit {
-    complain("no converge has run on this host yet; `sudo ops-agent converge` runs one");
+fn no_report(globals: &Globals) -> Exit {
+    complain(&nothing_yet(globals));
     Exit::NoReport
+}
+
+/// Before there is a report: whether the first converge is on its way.
+fn nothing_yet(globals: &Globals) -> String {
+    let none = "no converge has run on this host yet";
+    match lock::holder(&globals.store().lock_path()) {
+        Some(holder) => format!("{none}; the first one is running: {holder}"),
+        None => format!("{none}; `sudo ops-agent converge` runs one"),
+    }
 }
 
 /// What is known; root sees for itself whether the services are well.
@@ -110,7 +120,7 @@ fn watch(globals: &Globals) -> Exit {
         let now = Timestamp::now();
         let (picture, exit) = match read(globals) {
             Ok(Some(status)) => (text::status(&status, now, columns()), status.exit(now)),
-            Ok(None) => ("no converge has run on this host yet\n".to_owned(), Exit::NoReport),
+            Ok(None) => (nothing_yet(globals) + "\n", Exit::NoReport),
             Err(error) => (format!("{error}\n"), Exit::Failed),
         };
         let _ = term.clear_screen();
