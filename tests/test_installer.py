@@ -326,6 +326,25 @@ def test_upgrade_keeps_the_last_binary_and_the_host_and_drops_what_is_gone(tmp_p
     assert not (root / gone).exists() and theirs.exists()
 
 
+def test_an_upgrade_that_is_cut_off_leaves_every_unit_whole(tmp_path):
+    root, unit = tmp_path / "root", "usr/lib/systemd/system/ops-agent.service"
+    assert install(pack(tmp_path / "old", version="1.0.0"), root, *FLAGS).returncode == 0
+    (root / unit).write_text("# of the old release\n")
+    # Power is lost when the first bytes of the new unit are not written yet.
+    (tmp_path / "bin").mkdir()
+    cut = tmp_path / "bin" / "install"
+    cut.write_text('#!/bin/sh\nfor last; do :; done\ncase $last in *ops-agent.service*) : >"$last"; exit 137 ;; esac\n'
+                   'exec /usr/bin/install "$@"\n')
+    cut.chmod(0o755)
+    new = pack(tmp_path / "new", agent=GOOD_AGENT + "# newer\n", version="2.0.0")
+    path = f"{cut.parent}:{os.environ['PATH']}"
+    assert install(new, root, environment={"PATH": path}).returncode != 0
+    assert (root / unit).read_text() == "# of the old release\n"
+    assert install(new, root).returncode == 0
+    assert "converge" in (root / unit).read_text()
+    assert not list(root.rglob("*.new"))
+
+
 def test_an_agent_that_does_not_run_replaces_nothing(tmp_path):
     root = tmp_path / "root"
     assert install(pack(tmp_path / "old", version="1.0.0"), root, *FLAGS).returncode == 0
