@@ -196,7 +196,7 @@ async fn a_dependency_that_is_not_known_just_now_replaces_nothing() {
 async fn what_ran_before_runs_again_whatever_is_wanted_now() {
     let lab = Lab::new("standing");
     let old = lab.good("a");
-    let standing = Standing { name: old.name.clone() };
+    let standing = Standing { name: old.name.clone(), not_beside: None };
     assert!(!converge(&lab, &standing).await.unwrap(), "there is none yet");
     converge(&lab, &old).await.unwrap();
     let first = id(&old.name);
@@ -208,4 +208,18 @@ async fn what_ran_before_runs_again_whatever_is_wanted_now() {
     sh(&format!("docker rm -f {0} && docker run -d --name {0} {1} /nonexistent || true", old.name, image()));
     assert!(converge(&lab, &standing).await.is_ok());
     converge(&lab, &old).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_scheduler_is_not_started_beside_a_plan_that_was_left_going() {
+    let lab = Lab::new("beside");
+    let (scheduler, plan) = (lab.good("scheduler"), lab.good("plan"));
+    converge(&lab, &scheduler).await.unwrap();
+    converge(&lab, &plan).await.unwrap();
+    sh(&format!("docker stop {}", scheduler.name));
+    let standing = Standing { name: scheduler.name.clone(), not_beside: Some(plan.name.clone()) };
+    assert!(!converge(&lab, &standing).await.unwrap(), "both would work on one state");
+    sh(&format!("docker stop {}", plan.name));
+    assert!(converge(&lab, &standing).await.unwrap());
+    assert_eq!(inspect(&scheduler.name, "{{.State.Running}}"), "true");
 }

@@ -50,12 +50,6 @@ impl Health {
         }
     }
 
-    /// Whether it has a process.
-    #[must_use]
-    pub const fn runs(self) -> bool {
-        !matches!(self, Self::Stopped)
-    }
-
     /// From what the daemon knows of a container.
     pub(in crate::resource) fn of(inspected: &ContainerInspectResponse) -> Self {
         let Some(state) = &inspected.state else { return Self::Stopped };

@@ -19,6 +19,9 @@ use crate::resource::{Diff, Id, Kind, Resource};
 pub struct Standing {
     /// Name of the container.
     pub name: String,
+    /// Name of one that it must not run beside: a plan that an interrupted run left going had the
+    /// scheduler stopped, and whoever takes the plan over starts it again.
+    pub not_beside: Option<String>,
 }
 
 #[async_trait]
@@ -32,6 +35,11 @@ impl Resource for Standing {
 
     async fn observe(&self, host: &Host) -> Result<Option<Health>> {
         let Some(docker) = docker::find(host).await? else { return Ok(None) };
+        if let Some(other) = &self.not_beside
+            && found(&docker, other).await?.is_some_and(|other| other.health != Health::Stopped)
+        {
+            return Ok(None);
+        }
         // One that was created but never started is an attempt that was interrupted, and not proven.
         let found = found(&docker, &self.name).await?;
         Ok(found.filter(|found| found.was_started).map(|found| found.health))

@@ -88,12 +88,14 @@ pub fn desired(settings: &SqlmeshServer, told: &Told<'_>) -> Result<Desired> {
     let (ui, scheduler) = (containers.ui(), containers.scheduler());
     // A boot with a version that is no good serves the one before it.
     let standing = [&docker, &secrets, &ca_bundle];
-    let ui_as_it_was = graph.add(Standing { name: ui.name.clone() }, &standing);
-    let scheduler_as_it_was = graph.add(Standing { name: scheduler.name.clone() }, &standing);
+    let plan = containers.plan();
+    let ui_as_it_was = graph.add(Standing { name: ui.name.clone(), not_beside: None }, &standing);
+    let scheduler_as_it_was =
+        graph.add(Standing { name: scheduler.name.clone(), not_beside: Some(plan.name.clone()) }, &standing);
     let promotion = graph.add(
         Promotion {
             version: format!("{bundle} {}", digest(&settings.image.reference)),
-            plan: containers.plan(),
+            plan,
             scheduler: SCHEDULER.into(),
             drain_seconds: scheduler.stop_seconds,
         },
