@@ -345,6 +345,16 @@ def test_an_upgrade_that_is_cut_off_leaves_every_unit_whole(tmp_path):
     assert not list(root.rglob("*.new"))
 
 
+def test_a_user_id_that_is_taken_is_refused(tmp_path):
+    root = tmp_path / "root"
+    (root / "etc").mkdir(parents=True)
+    (root / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nsomebody:x:10001:10001::/:/bin/sh\n")
+    (root / "etc/group").write_text("root:x:0:\nsomebody:x:10001:\n")
+    done = install(pack(tmp_path / "release"), root, *FLAGS)
+    assert done.returncode == 1
+    assert re.search("users: sqlmesh-container has the user id [0-9]+, because 10001 is another user's", done.stderr)
+
+
 def test_an_agent_that_does_not_run_replaces_nothing(tmp_path):
     root = tmp_path / "root"
     assert install(pack(tmp_path / "old", version="1.0.0"), root, *FLAGS).returncode == 0

@@ -148,7 +148,7 @@ pub const KEYS: &[Key] = &[
         shape: Shape::Networks,
         default: Preset::List(&["172.22.0.0/16", "172.20.0.0/16"]),
         unit: None,
-        doc: "Networks that may reach the port. An empty list closes it to all but the host itself.",
+        doc: "Networks that may reach the port. An empty list closes it to everyone, the host itself included.",
         roles: SQLMESH,
     },
     Key {
