@@ -15,6 +15,7 @@ async fn a_signal_to_stop_ends_a_delivery_that_hangs_and_loses_nothing() {
         root: root.path().into(),
         endpoint_url: Some(format!("http://{}", silent.local_addr().unwrap())),
         region: Some("us-west-2".into()),
+        keep: true,
     };
     let environment = inputs::aws::Environment::new(
         [

@@ -56,7 +56,7 @@ fn empty_account(request: &Request) -> Answer {
 }
 
 fn source(root: &std::path::Path, aws: &Listener) -> Source {
-    Source { root: root.into(), endpoint_url: Some(aws.url.clone()), region: None }
+    Source { root: root.into(), endpoint_url: Some(aws.url.clone()), region: None, keep: true }
 }
 
 fn identity() -> HostIdentity {
@@ -112,7 +112,7 @@ async fn in_a_process_of_its_own() {
     let (Ok(url), Ok(root)) = (std::env::var("TEST_AWS"), std::env::var("TEST_ROOT")) else { return };
     // Never the address of the real one.
     assert!(std::env::var("AWS_EC2_METADATA_SERVICE_ENDPOINT").unwrap().starts_with("http://127.0.0.1:"));
-    let source = Source { root: root.into(), endpoint_url: Some(url), region: None };
+    let source = Source { root: root.into(), endpoint_url: Some(url), region: None, keep: true };
     let connection = connect(&source, &identity()).await.unwrap();
     let mut fetched = fetch(&connection, &identity()).await.unwrap();
     println!("{} in {}", fetched.instance_id.clone().unwrap(), connection.region);
@@ -158,7 +158,7 @@ async fn credentials_of_the_environment_go_first() {
         ("AWS_ENDPOINT_URL_SSM", &aws.url),
         ("AWS_ENDPOINT_URL_S3", &aws.url),
     ]);
-    let source = Source { root: root.path().into(), endpoint_url: None, region: None };
+    let source = Source { root: root.path().into(), endpoint_url: None, region: None, keep: true };
     let fetched = fetch_in(&source, &given).await.unwrap();
     assert_eq!(fetched.instance_id.as_deref(), Some("i-0123456789abcdef0"));
     assert_eq!(aws.requests().len(), 2);

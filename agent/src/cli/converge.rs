@@ -138,9 +138,11 @@ async fn rounds(
     company: &Company,
 ) -> Result<Converged, Stop> {
     let began = Instant::now();
+    let mut order = globals.order();
+    order.source.keep = true;
     loop {
         let lock = take_lock(globals, reason, no_wait, &company.cancel).await?;
-        let ended = converge(&globals.order(), reason, company).await;
+        let ended = converge(&order, reason, company).await;
         drop(lock);
         let untold = match ended.signal {
             Signal::NotConfigured | Signal::Acknowledged { .. } => false,

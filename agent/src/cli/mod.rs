@@ -63,7 +63,7 @@ pub struct Globals {
 }
 
 impl Globals {
-    /// Where inputs come from.
+    /// Where inputs come from. Nothing of them is kept.
     #[must_use]
     pub fn order(&self) -> Order {
         Order {
@@ -71,6 +71,7 @@ impl Globals {
                 root: self.root.clone(),
                 endpoint_url: self.endpoint_url.clone(),
                 region: self.region.clone(),
+                keep: false,
             },
             overrides: Overrides { role: self.role.clone(), bucket: self.bucket.clone() },
         }

@@ -33,13 +33,20 @@ struct Envelope<T> {
 #[derive(Debug, Clone)]
 pub struct Cache {
     directory: PathBuf,
+    keeps: bool,
 }
 
 impl Cache {
     /// Below this root.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        Self { directory: root.join(STATE_DIR).join("inputs") }
+        Self { directory: root.join(STATE_DIR).join("inputs"), keeps: true }
+    }
+
+    /// The same, from which is only read where `keeps` is false.
+    #[must_use]
+    pub fn that(self, keeps: bool) -> Self {
+        Self { keeps, ..self }
     }
 
     fn path(&self, source: &str) -> PathBuf {
@@ -62,10 +69,11 @@ impl Cache {
 
     /// Keeps what was just seen. That it cannot is worth a warning, not a failed run.
     pub fn keep<T: Serialize>(&self, source: &str, scope: &str, value: &T) {
+        if !self.keeps {
+            return;
+        }
         match self.try_keep(source, scope, value) {
             Ok(()) => (),
-            // `ops-agent config` may be run by anyone.
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::PermissionDenied => (),
             Err(error) => tracing::warn!("inputs are not kept for a run without AWS: {error}"),
         }
     }
@@ -135,6 +143,15 @@ mod tests {
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
         cache.keep("parameters", "/a/", &vec!["x".to_owned()]);
         assert_eq!(mode(&directory), 0o700);
+    }
+
+    #[test]
+    fn who_only_looks_overwrites_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        Cache::new(root.path()).keep("objects", "own", &1);
+        let looking = Cache::new(root.path()).that(false);
+        looking.keep("objects", "another", &2);
+        assert_eq!(looking.load::<u8>("objects", "own").unwrap().value, 1);
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub async fn connect_in(
     identity: &HostIdentity,
     environment: &Environment,
 ) -> Result<Connection> {
-    let cache = Cache::new(&source.root);
+    let cache = Cache::new(&source.root).that(source.keep);
     let imds = aws::imds_client(environment)?;
     let instance = OnceCell::new();
     let named = source.region.as_deref().or(environment.region()).or(identity.region.as_deref());

@@ -174,4 +174,7 @@ pub struct Source {
     pub endpoint_url: Option<String>,
     /// Region given on the command line.
     pub region: Option<String>,
+    /// Whether what is fetched is kept as last known good. Not by a command that only looks: what it is
+    /// told to look at may be another bucket than the host's own.
+    pub keep: bool,
 }

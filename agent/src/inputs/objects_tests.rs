@@ -48,6 +48,7 @@ async fn a_bundle_that_is_denied_is_not_taken_for_one_that_is_not_there() {
         root: root.path().into(),
         endpoint_url: Some(bucket_that_denies_the_bundle().await),
         region: None,
+        keep: true,
     };
     let environment = Environment::new(
         [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")]

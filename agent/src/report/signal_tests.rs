@@ -157,6 +157,7 @@ async fn answered(status: &str, body: &str) -> (Answer, String) {
         root: "/nonexistent".into(),
         endpoint_url: Some(endpoint),
         region: Some("us-west-2".to_owned()),
+        keep: true,
     };
     let identity = crate::inputs::HostIdentity {
         role: "sqlmesh-server".to_owned(),

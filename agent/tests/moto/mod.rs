@@ -50,6 +50,7 @@ impl Moto {
             root: root.path().into(),
             endpoint_url: Some(format!("http://127.0.0.1:{port}")),
             region: Some(REGION.into()),
+            keep: true,
         };
         let mut moto =
             Self { child, source, environment: environment("AKTEST", "secret"), log, seen: 0, root };
