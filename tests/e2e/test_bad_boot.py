@@ -1,37 +1,68 @@
 """A boot that fails says so: once in the signal, in one line on the console and in the journal."""
 
-import time
+import contextlib
 
 import pytest
 
 NAME, ADDRESS = "bad-boot", "172.22.2.20"
-REASON = "check installer: SHA-256 differs from SSM"
 
 
 @pytest.fixture
-def bad_host(lab, agent):
-    """Another instance, booted while SSM names a wrong SHA-256 for the release's installer."""
+def boot(lab, agent):
+    """Boots another instance of the stack, and waits for its signal."""
+    hosts = contextlib.ExitStack()
+
+    def boot_another():
+        host = lab.new_host(NAME, ADDRESS)
+        hosts.callback(lab.terminate, host)
+        lab.wait_until("signal of the failed boot", lambda: signals(lab, host), 120)
+        finished = "test -e /run/cloud-init/result.json && ! systemctl is-active -q ops-agent.service"
+        lab.wait_until("end of the failed boot", lambda: lab.run(host, finished, check=False).returncode == 0, 60)
+        return host
+
+    with hosts:
+        yield boot_another
+
+
+def signals(lab, host):
+    """The signals of a host: status, and what follows the instance id."""
+    mine = [one for one in lab.signals() if one["unique_id"].split()[0] == host.instance_id]
+    return [(one["status"], one["unique_id"].partition(" ")[2]) for one in mine]
+
+
+def errors(lab, host):
+    """What the agent and its installer said of it in the journal, at the priority of errors."""
+    return lab.run(host, "journalctl --no-pager -o cat -t ops-agent -p err").stdout.splitlines()
+
+
+def on_console(lab, host):
+    return [line.strip() for line in lab.console(host).splitlines() if "failed: " in line]
+
+
+def test_a_release_that_is_not_what_ssm_names_is_not_run(lab, boot):
     ssm, name = lab.client("ssm"), lab.addresses.RELEASE_PARAMETER
     version, key, sha256 = ssm.get_parameter(Name=name)["Parameter"]["Value"].split()
     wrong = ("0" if sha256[0] != "0" else "1") + sha256[1:]
     ssm.put_parameter(Name=name, Value=f"{version} {key} {wrong}", Type="String", Overwrite=True)
-    host = lab.new_host(NAME, ADDRESS)
-    yield host
-    lab.terminate(host)
+    host = boot()
+    reason = "check installer: SHA-256 differs from SSM"
+    assert signals(lab, host) == [("FAILURE", reason)]
+    assert on_console(lab, host) == errors(lab, host) == [f"ops-agent: boot failed: {reason}"]
+    assert lab.run(host, "test -e /usr/bin/ops-agent", check=False).returncode == 1, "the agent was installed all the same"
 
 
-def test_a_release_that_is_not_what_ssm_names_is_not_run(lab, bad_host):
-    def signals():
-        return [one for one in lab.signals() if one["unique_id"].startswith(bad_host.instance_id)]
-
-    lab.wait_until("signal of the failed boot", signals, 120)
-    lab.wait_until("cloud-init of the failed boot", lambda: "1" in lab.run(
-        bad_host, "ls /run/cloud-init/result.json 2>/dev/null | wc -l", check=False).stdout, 60)
-    time.sleep(2)
-    assert [(one["status"], one["unique_id"]) for one in signals()] == [("FAILURE", f"{bad_host.instance_id} {REASON}")]
-    line = f"ops-agent: boot failed: {REASON}"
-    console = [one.strip() for one in lab.console(bad_host).splitlines() if "boot failed" in one]
-    assert console == [line]
-    journal = lab.run(bad_host, "journalctl --no-pager -o cat -t ops-agent -p err").stdout.splitlines()
-    assert journal == [line]
-    assert lab.run(bad_host, "test -e /usr/bin/ops-agent", check=False).returncode == 1, "the agent was installed all the same"
+def test_settings_that_cannot_be_used(lab, boot):
+    text = lab.settings().replace("interval_seconds = ", "intervall_seconds = ")
+    lab.settings(text)
+    host = boot()
+    line = next(number for number, words in enumerate(text.splitlines(), 1) if "intervall" in words)
+    place = f"config/sqlmesh-server.toml line {line}: "
+    problem = f"{place}unknown key scheduler.intervall_seconds; did you mean scheduler.interval_seconds?"
+    print(signals(lab, host), on_console(lab, host), errors(lab, host))
+    ((status, reason),) = signals(lab, host)
+    assert status == "FAILURE" and "unknown key" in reason, reason
+    assert len(on_console(lab, host)) == 1 and problem in on_console(lab, host)[0]
+    assert [one for one in errors(lab, host) if problem in one]
+    status = lab.run(host, "ops-agent status", user="ssm-user", check=False)
+    assert status.returncode == 1 and "did you mean" in status.stdout
+    assert lab.run(host, "docker ps", check=False).returncode != 0, "something was installed all the same"
