@@ -92,6 +92,8 @@ def test_signals_of_the_own_stack_only(role, lab):
     assert (last["stack"], last["resource"], last["unique_id"], last["status"]) == tuple(signal.values())
     assert f"assumed-role/{ROLE}/" in last["principal"]
     denied(lambda: role("cloudformation").signal_resource(**{**signal, "StackName": "other"}), "AccessDenied")
+    role("cloudformation").signal_resource(**{**signal, "UniqueId": "i-test s3://b/a key: no & such + thing"})
+    assert lab.signals()[-1]["unique_id"] == "i-test s3://b/a key: no & such + thing"
 
 
 def test_a_key_that_nobody_has_and_a_wrong_signature(lab):

@@ -192,6 +192,9 @@ impl KeptSignal {
     }
 }
 
+/// A word with a path in it that is longer than this, in characters, is told by the path's last part.
+const LONG_WORD: usize = 20;
+
 /// The instance id, and after it the reason of a failure, cut to what the API takes.
 fn unique_id(instance: &str, reason: Option<&str>) -> String {
     // The API takes no empty id; IMDS may not have told one.
@@ -201,8 +204,17 @@ fn unique_id(instance: &str, reason: Option<&str>) -> String {
         None => instance.to_owned(),
     };
     let printable = whole.chars().map(|c| if c.is_ascii_graphic() { c } else { ' ' });
-    let words: String = printable.collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ");
-    words.chars().take(UNIQUE_ID_LENGTH).collect::<String>().trim_end().to_owned()
+    let printable: String = printable.collect();
+    let words: Vec<_> = printable.split_whitespace().map(last_part).collect();
+    words.join(" ").chars().take(UNIQUE_ID_LENGTH).collect::<String>().trim_end().to_owned()
+}
+
+/// `s3://BUCKET/config/ROLE.toml` would leave no room to say what is wrong in it.
+fn last_part(word: &str) -> &str {
+    match word.rsplit_once('/') {
+        Some((_, last)) if word.len() > LONG_WORD && !last.is_empty() => last,
+        _ => word,
+    }
 }
 
 /// Sends signals.

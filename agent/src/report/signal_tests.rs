@@ -87,8 +87,13 @@ fn a_silent_imds_makes_no_other_instance() {
 fn the_reason_fits_the_only_field_there_is() {
     assert_eq!(unique_id("i-0123456789abcdef0", None), "i-0123456789abcdef0");
     let id = unique_id("i-0123456789abcdef0", Some("image:registry/sqlmesh: no such\nmanifest – cafe"));
-    assert_eq!(id, "i-0123456789abcdef0 image:registry/sqlmesh: no such manifest caf");
+    assert_eq!(id, "i-0123456789abcdef0 sqlmesh: no such manifest cafe");
     assert!(id.chars().count() <= 64);
+    let reason = "s3://ops-vpc-sqlmesh-123456789012/config/x.toml line 4: unknown key ui.prot";
+    assert_eq!(
+        unique_id("i-0123456789abcdef0", Some(reason)),
+        "i-0123456789abcdef0 x.toml line 4: unknown key ui.prot"
+    );
     assert_eq!(unique_id("", None), "ops-agent");
 }
 

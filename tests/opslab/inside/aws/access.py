@@ -88,7 +88,7 @@ def iam_request(response, request_class):
             method=response.method,
             path=f"{path}?{query}" if query else path,
             data=response.data,
-            body=response.raw_body,
+            body=response.raw_body or record.facts().get("form", b""),
             headers=response.headers,
             action=response._get_action(),
         )

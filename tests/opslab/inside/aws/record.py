@@ -1,8 +1,11 @@
 """One JSON line for each AWS call, so that a test can count calls and see which overlapped."""
 
+import io
 import json
 import threading
 import time
+
+FORM = "application/x-www-form-urlencoded"
 
 _call = threading.local()
 _write_lock = threading.Lock()
@@ -34,6 +37,11 @@ class Recorded:
 
     def __call__(self, environ, start_response):
         _call.facts = {}
+        if environ.get("CONTENT_TYPE", "").startswith(FORM):
+            # moto keeps the fields only; what was signed is the body as it was sent.
+            sent = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            environ["wsgi.input"] = io.BytesIO(sent)
+            note(form=sent)
         began = time.time()
         answer = {}
 
