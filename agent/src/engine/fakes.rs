@@ -90,6 +90,7 @@ impl Drop for AtWork {
 pub enum Failing {
     Transient,
     ForGood,
+    Panic,
 }
 
 /// A resource that does as it is told.
@@ -221,6 +222,7 @@ impl Resource for Fake {
                     why: "it will never do".to_owned(),
                     fix: "give up".to_owned(),
                 },
+                Failing::Panic => panic!("a bug of {}", self.name),
             });
         }
         self.differs.store(!self.sticks, Ordering::SeqCst);

@@ -86,6 +86,30 @@ async fn a_failure_skips_only_its_dependents_and_names_itself() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_panic_fails_its_own_resource_only() {
+    let mut graph = Graph::default();
+    let bad = graph.add(Fake::new("bad").fails(1, Failing::Panic), &[]);
+    graph.add(Fake::new("next").differs(), &[&bad]);
+    graph.add(Fake::new("other").works(5), &[]);
+    let finished = run(&graph, &host(), &options()).await.unwrap();
+    let error = by_name(&finished, "bad").error.clone().unwrap();
+    assert!(error.contains("the agent's own code failed") && error.contains("a bug of"), "{error}");
+    assert!(finished.root.as_ref().unwrap().needs_a_person);
+    assert_eq!(by_name(&finished, "next").blocked_by.as_deref(), Some("file:bad"));
+    assert_eq!(by_name(&finished, "other").outcome, Outcome::Changed);
+}
+
+/// The test above is of a profile that unwinds; what is shipped has to be one, too.
+#[test]
+fn no_profile_aborts_on_a_panic() {
+    let manifest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+    let manifest: toml_edit::DocumentMut = std::fs::read_to_string(manifest).unwrap().parse().unwrap();
+    for (name, profile) in manifest["profile"].as_table().unwrap() {
+        assert_ne!(profile.get("panic").and_then(|how| how.as_str()), Some("abort"), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_transient_failure_is_tried_again_and_a_lasting_one_is_not() {
     let trace = Arc::<Trace>::default();
     let heard = Arc::new(Heard::default());
