@@ -15,14 +15,16 @@ use crate::engine::retry::{self, Backoff};
 use crate::engine::run::{self, Finished, RootCause, Watch};
 use crate::exit::Exit;
 use crate::host::{Host, Progress, STATE_DIR};
+use crate::inputs::aws::Environment;
+use crate::inputs::cache::ago;
 use crate::inputs::os::OsFamily;
-use crate::inputs::{self, Connection, Overrides, SignalTarget, Source};
+use crate::inputs::{self, Connection, Fetched, HostIdentity, Overrides, SignalTarget, Source};
 use crate::report::ask::World;
 use crate::report::signal::{KeptSignal, Signal, Verdict};
 use crate::report::store::Store;
 use crate::report::{Input, Outcome, Report, ResourceReport, Run, SCHEMA_VERSION, Service, health, journal};
 use crate::roles::{self, Told};
-use crate::settings::{self, Role};
+use crate::settings::{self, Role, Settings};
 use crate::{Error, Result, key, version};
 
 /// How long delivering the signal may take: a run that is done must not hang on it.
@@ -84,14 +86,26 @@ struct Ready {
     graph: Graph,
     services: Vec<Service>,
     notices: Vec<String>,
+    held: Option<Held>,
 }
 
-/// Inputs to desired state. `keep` says whether what must outlive the process may be written.
+/// The settings are invalid, and those that last were valid are held: a host that lost all at a reboot comes
+/// back with them.
+struct Held {
+    /// What is wrong with the settings of now.
+    error: Error,
+    /// How long ago those that are held were seen.
+    age: Duration,
+}
+
+/// Inputs to desired state. `act` says whether this is for a run: only that writes what must outlive the
+/// process, and only that holds on to settings of before. Who looks is told what is wrong with those of now.
 async fn prepare(
     order: &Order,
+    environment: &Environment,
     progress: &Arc<dyn Progress>,
     known: &mut Known,
-    keep: bool,
+    act: bool,
 ) -> Result<Ready, Unready> {
     let root = &order.source.root;
     let settle = |error| Unready { exit: Exit::Settings, error };
@@ -104,16 +118,16 @@ async fn prepare(
     known.role.clone_from(&identity.role);
     known.target.clone_from(&identity.signal);
     let role: Role = identity.role.parse().map_err(settle)?;
-    let fingerprints = Arc::new(key::fingerprints(root, keep).map_err(fail)?);
+    let fingerprints = Arc::new(key::fingerprints(root, act).map_err(fail)?);
     let os = OsFamily::read(root).map_err(fail)?;
 
     progress.step("inputs", "fetching");
-    let connection = inputs::connect(&order.source, &identity).await.map_err(unfetched)?;
+    let connection = inputs::connect_in(&order.source, &identity, environment).await.map_err(unfetched)?;
     let connection = known.connection.insert(connection);
     let mut fetched = inputs::fetch(connection, &identity).await.map_err(unfetched)?;
     known.inputs.clone_from(&fetched.report);
     known.instance.clone_from(&fetched.instance_id);
-    let (settings, _) = settings::resolve(role, &fetched.inputs).map_err(settle)?;
+    let (settings, held) = resolve(role, &mut fetched, connection, &identity, act).map_err(settle)?;
     let secrets = fetched.complete(connection, &settings).await;
     known.inputs.clone_from(&fetched.report);
     let secrets = secrets.map_err(unfetched)?;
@@ -129,6 +143,13 @@ async fn prepare(
         Error::Settings(_) => settle(error),
         _ => fail(error),
     })?;
+    if act && held.is_none() {
+        fetched.keep_valid(connection, &identity);
+    }
+    let mut notices = desired.notices;
+    if let Some(Held { age, .. }) = &held {
+        notices.insert(0, format!("holding the settings that last were valid (seen {})", ago(*age)));
+    }
     let host = Host {
         root: root.clone(),
         ledger: Arc::new(Ledger::new(root.join(STATE_DIR).join("ledger.json"))),
@@ -137,7 +158,30 @@ async fn prepare(
         registries: Arc::clone(&connection.registries),
         progress: Arc::clone(progress),
     };
-    Ok(Ready { host, graph: desired.graph, services: desired.services, notices: desired.notices })
+    Ok(Ready { host, graph: desired.graph, services: desired.services, notices, held })
+}
+
+/// The settings; where they are invalid and this is for a run, those that last were valid. What is held may be
+/// invalid too, for a newer agent or without a `SecureString`: then there is nothing to hold on to.
+fn resolve(
+    role: Role,
+    fetched: &mut Fetched,
+    connection: &Connection,
+    identity: &HostIdentity,
+    act: bool,
+) -> Result<(Settings, Option<Held>)> {
+    let error = match settings::resolve(role, &fetched.inputs) {
+        Ok((settings, _)) => return Ok((settings, None)),
+        Err(error) => error,
+    };
+    if !act || !matches!(error, Error::Settings(_)) {
+        return Err(error);
+    }
+    let Some(age) = fetched.hold(connection, identity) else { return Err(error) };
+    match settings::resolve(role, &fetched.inputs) {
+        Ok((settings, _)) => Ok((settings, Some(Held { error, age }))),
+        Err(_) => Err(error),
+    }
 }
 
 /// What a converge would do now; touches nothing.
@@ -145,7 +189,7 @@ async fn prepare(
 /// # Errors
 /// [`Unready`] when there is no desired state.
 pub async fn plan(order: &Order, progress: Arc<dyn Progress>) -> Result<Vec<ResourceReport>, Unready> {
-    let ready = prepare(order, &progress, &mut Known::default(), false).await?;
+    let ready = prepare(order, &Environment::of_process(), &progress, &mut Known::default(), false).await?;
     plan::plan(&ready.graph, &ready.host).await.map_err(|error| Unready { exit: Exit::Failed, error })
 }
 
@@ -155,10 +199,11 @@ pub async fn converge(order: &Order, reason: &str, company: &Company) -> Converg
     let id = run_id(began);
     let store = Store::new(&order.source.root);
     let mut known = Known::default();
+    let environment = Environment::of_process();
     let prepared = tokio::select! {
         biased;
         () = company.cancel.cancelled() => Err(Unready { exit: Exit::Interrupted, error: Error::Interrupted }),
-        ready = prepare(order, &company.progress, &mut known, true) => ready,
+        ready = prepare(order, &environment, &company.progress, &mut known, true) => ready,
     };
     let ended = match prepared {
         Ok(ready) => go(ready, &id, company).await,
@@ -249,6 +294,15 @@ impl Ended {
             notices: Vec::new(),
         }
     }
+
+    /// However well the run went: it was not the one that was asked for.
+    fn on_held_settings(self, held: &Held) -> Self {
+        if self.outcome == Outcome::Interrupted {
+            return self;
+        }
+        let root = RootCause { line: held.error.to_string(), needs_a_person: held.error.needs_a_person() };
+        Self { outcome: Outcome::Failed, exit: Exit::Settings, root: Some(root), ..self }
+    }
 }
 
 /// Runs the graph.
@@ -259,7 +313,7 @@ async fn go(ready: Ready, id: &str, company: &Company) -> Ended {
         watch: Arc::new(Both(Arc::new(journal::Journal { run: id.to_owned() }), Arc::clone(&company.watch))),
         cancel: company.cancel.clone(),
     };
-    let Ready { host, graph, services, notices } = ready;
+    let Ready { host, graph, services, notices, held } = ready;
     let finished = run::run(&graph, &host, &options).await.unwrap_or_else(|error| Finished {
         resources: Vec::new(),
         root: Some(RootCause { line: error.to_string(), needs_a_person: true }),
@@ -277,7 +331,12 @@ async fn go(ready: Ready, id: &str, company: &Company) -> Ended {
         (None, false, true) => (Outcome::Changed, Exit::Ok),
         (None, false, false) => (Outcome::Unchanged, Exit::Ok),
     };
-    Ended { outcome, exit, root, resources, services, owed: owed.into_keys().collect(), notices }
+    let owed = owed.into_keys().collect();
+    let ended = Ended { outcome, exit, root, resources, services, owed, notices };
+    match &held {
+        Some(held) => ended.on_held_settings(held),
+        None => ended,
+    }
 }
 
 /// Two that hear the same.

@@ -7,7 +7,8 @@ import shutil
 import account_state
 import pytest
 from artifacts import figure
-from running import SCHEDULER, Running, all_healthy
+from running import SCHEDULER, UI, Running, all_healthy
+from test_secrets import SECRETS
 
 OK, FAILED, SETTINGS, INPUTS, CHANGES = 0, 1, 3, 4, 6
 KEPT = "/var/lib/ops-agent/inputs"
@@ -44,6 +45,23 @@ def test_an_unknown_key(agent, lab, refused):
                       "did you mean scheduler.interval_seconds?")
     status = agent.status()
     assert status.returncode == FAILED and "intervall_seconds" in status.stdout
+
+
+def test_what_is_gone_comes_back_by_the_settings_that_last_were_valid(agent, lab, running):
+    """As after a reboot: /run and with it the secrets are empty, and no container runs."""
+    lab.settings(lab.settings().replace("interval_seconds = ", "intervall_seconds = "))
+    agent.root(f"find {SECRETS} -type f -delete && docker rm -f {UI} && docker stop {SCHEDULER}")
+    done = agent.converge()
+    assert done.returncode == SETTINGS, done.text
+    assert "unknown key scheduler.intervall_seconds" in done.text, done.text
+    assert "holding the settings that last were valid (seen " in done.text, done.text
+    lab.wait_until("healthy containers", lambda: all_healthy(agent), 60)
+    report = agent.report()
+    assert "intervall_seconds" in report["root_cause"] and report["run"]["outcome"] == "failed"
+    assert agent.root(f"find {SECRETS} -type f").split()
+    assert agent.status().returncode == FAILED
+    assert "unknown key scheduler.intervall_seconds" in agent.plan().text
+    assert agent.root(f"stat -c %a {KEPT}/valid.json").strip() == "600"
 
 
 def test_a_value_of_the_wrong_type(lab, refused):

@@ -1,6 +1,8 @@
 //! The order of the fetches: what can be asked at the same time is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_config::imds as imds_api;
 use tokio::sync::OnceCell;
@@ -10,7 +12,7 @@ use super::cache::{Cache, ago};
 use super::imds::{self, Instance};
 use super::objects::{Bucket, Configuration, S3Objects};
 use super::registries::AwsRegistries;
-use super::{HostIdentity, Inputs, Secrets, Source, local, parameters, secrets};
+use super::{Document, HostIdentity, Inputs, Secrets, Source, local, parameters, secrets, valid};
 use crate::host::{Objects, Registries};
 use crate::report::{Freshness, Input};
 use crate::settings::{Role, Settings};
@@ -45,6 +47,8 @@ pub struct Fetched {
     pub instance_id: Option<String>,
     bucket: String,
     configuration: Configuration,
+    /// Objects of inputs that are held: they win.
+    held: BTreeMap<String, Document>,
 }
 
 /// Makes the clients. IMDS is asked only where nothing else names the region: arguments, the SDK's
@@ -134,10 +138,25 @@ pub async fn fetch(connection: &Connection, identity: &HostIdentity) -> Result<F
         instance_id: instance.as_ref().map(|instance| instance.id.clone()),
         bucket: identity.bucket.clone(),
         configuration,
+        held: BTreeMap::new(),
     })
 }
 
 impl Fetched {
+    /// Puts the inputs of the last valid settings in the place of those of now, where any are kept. Returns
+    /// how long ago those settings were seen.
+    pub fn hold(&mut self, connection: &Connection, identity: &HostIdentity) -> Option<Duration> {
+        let kept = valid::load(&connection.cache, identity, &self.inputs)?;
+        self.held.clone_from(&kept.value.objects);
+        self.inputs = kept.value;
+        Some(kept.age)
+    }
+
+    /// Keeps the inputs as those of the last valid settings.
+    pub fn keep_valid(&self, connection: &Connection, identity: &HostIdentity) {
+        valid::keep(&connection.cache, identity, &self.inputs);
+    }
+
     /// Fetches what only the settings name: the secrets, and objects other than the usual ones. A secret
     /// that cannot be had says why; it stops nothing but what needs it.
     ///
@@ -153,6 +172,7 @@ impl Fetched {
         );
         self.inputs.objects.clone_from(&self.configuration.objects);
         self.inputs.objects.remove(&settings.role().document_key());
+        self.inputs.objects.extend(self.held.clone());
         let objects = self.configuration.input(&self.bucket);
         if let Some(old) = self.report.iter_mut().find(|old| old.source == objects.source) {
             *old = objects;

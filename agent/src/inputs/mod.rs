@@ -18,6 +18,7 @@ pub mod os;
 pub mod parameters;
 pub mod registries;
 pub mod secrets;
+pub mod valid;
 
 pub use fetch::{Connection, Fetched, connect, connect_in, fetch};
 pub use local::identity;

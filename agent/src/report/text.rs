@@ -124,15 +124,15 @@ pub fn counts(report: &Report) -> String {
 fn problems(out: &mut String, report: &Report, width: usize) {
     let failed: Vec<&ResourceReport> =
         report.resources.iter().filter(|resource| resource.outcome == Outcome::Failed).collect();
-    if failed.is_empty() {
-        // It failed before there was any resource, or with one that is not in the report.
-        if let Some(cause) = report.root_cause.as_deref().filter(|_| report.run.outcome == Outcome::Failed) {
-            for line in cause.lines() {
-                out.push_str("  ");
-                paragraph(out, line, 2, 4, width);
-            }
+    // It failed before there was any resource, with one that is not in the report, or for settings beside which
+    // those of before are held.
+    let cause = report.root_cause.as_deref().filter(|_| report.run.outcome == Outcome::Failed);
+    let is_below = |cause: &str| failed.iter().any(|one| cause.starts_with(&format!("{}: ", one.id())));
+    if let Some(cause) = cause.filter(|cause| !is_below(cause)) {
+        for line in cause.lines() {
+            out.push_str("  ");
+            paragraph(out, line, 2, 4, width);
         }
-        return;
     }
     for resource in failed {
         let id = resource.id().to_string();

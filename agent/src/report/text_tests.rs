@@ -37,6 +37,16 @@ fn a_host_whose_settings_are_wrong() {
 }
 
 #[test]
+fn what_failed_beside_settings_that_are_held_does_not_hide_the_settings() {
+    let mut report = examples::failed();
+    let own = report.root_cause.clone().unwrap();
+    assert_eq!(summary(&report, 200).matches(own.split(": ").last().unwrap()).count(), 1, "told once");
+    report.root_cause = Some("unknown key ui.prot".to_owned());
+    let text = summary(&report, 80);
+    assert!(text.contains("unknown key ui.prot") && text.contains("manifest unknown"), "{text}");
+}
+
+#[test]
 fn no_line_is_wider_than_the_terminal() {
     for status in [examples::status(examples::well()), examples::status(examples::failed())] {
         for line in plain(&status).lines() {
