@@ -1,15 +1,15 @@
 //! Probes the real world: HTTP, the supervisor's file, systemd over D-Bus, Docker over its socket.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bollard::Docker;
 use bollard::models::HealthStatusEnum;
 use zbus::{OwnedObjectPath, OwnedVariant};
 
 use super::health::{Ask, Finding, State};
 use crate::container::state::SchedulerState;
+use crate::resource::docker::find_below;
 
 /// How long one probe may take. A service that needs longer to say that it is well is not.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -64,7 +64,7 @@ impl Ask for World {
     }
 
     async fn container(&self, container: &str) -> Finding {
-        match tokio::time::timeout(LIMIT, inspect(container)).await {
+        match tokio::time::timeout(LIMIT, inspect(&self.root, container)).await {
             Ok(finding) => finding,
             Err(_) => (State::Unknown, format!("docker does not answer within {} s", LIMIT.as_secs())),
         }
@@ -96,14 +96,11 @@ async fn active_state(unit: &str) -> zbus::Result<String> {
     String::try_from(value)
 }
 
-async fn inspect(container: &str) -> Finding {
-    let docker = match Docker::connect_with_unix(
-        "/var/run/docker.sock",
-        LIMIT.as_secs(),
-        bollard::API_DEFAULT_VERSION,
-    ) {
-        Ok(docker) => docker,
-        Err(error) => return (State::Unknown, format!("docker cannot be asked: {error}")),
+async fn inspect(root: &Path, container: &str) -> Finding {
+    let docker = match find_below(root, LIMIT.as_secs()).await {
+        Ok(Some(docker)) => docker,
+        Ok(None) => return (State::Unknown, "docker cannot be asked: there is no socket".to_owned()),
+        Err(error) => return (State::Unknown, error.to_string()),
     };
     let found =
         docker.inspect_container(container, None::<bollard::query_parameters::InspectContainerOptions>);
@@ -161,6 +158,31 @@ mod tests {
         let (state, detail) = World::new("/").http(&url).await;
         assert_eq!(state, State::Unhealthy);
         assert!(detail.contains("onnection refused") && detail.lines().count() == 1, "{detail}");
+    }
+
+    #[tokio::test]
+    async fn docker_is_asked_over_the_socket_below_the_root() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("run")).unwrap();
+        let listener = tokio::net::UnixListener::bind(root.path().join("run/docker.sock")).unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 1024];
+                let length = stream.read(&mut request).await.unwrap();
+                let request = String::from_utf8_lossy(&request[..length]).into_owned();
+                let body = if request.starts_with("GET /version") {
+                    r#"{"ApiVersion":"1.41"}"#
+                } else {
+                    r#"{"State":{"Running":true}}"#
+                };
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close");
+                let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        let found = World::new(root.path()).container("x").await;
+        assert_eq!(found, (State::Healthy, String::new()));
     }
 
     #[test]

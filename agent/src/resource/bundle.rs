@@ -1,5 +1,6 @@
 //! A content-addressed archive from S3, unpacked to a directory named by its digest.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
@@ -9,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 
 use self::unpack::unpack;
-use super::{Diff, Id, Kind, Resource};
+use super::{Diff, Id, Kind, Resource, docker};
 use crate::host::place::{Place, make_one, make_parents};
 use crate::host::replace::{TEMPORARY_PREFIX, sync_directory, temporary_name};
 use crate::host::{Host, blocking};
@@ -31,8 +32,8 @@ pub struct Bundle {
     /// Absolute directory in which a directory named by the digest is made. Directories of other
     /// versions are kept up to `keep`, newest first.
     pub into: String,
-    /// How many versions to keep, this one included. One that a link beside `into` points at is
-    /// kept in any case.
+    /// How many versions to keep, this one included. One that a link beside `into` points at or a container
+    /// has mounted is kept in any case, and all where Docker cannot be asked about that.
     pub keep: usize,
 }
 
@@ -113,10 +114,20 @@ impl Resource for Bundle {
             let tree = work.join("tree");
             let done = unpack(&name, &archive, &tree).and_then(|()| put(&tree, &place));
             fs::remove_dir_all(&work).map_err(|source| Error::io("remove", &work, source))?;
-            done?;
-            prune(&into, &sha256, keep)
+            done
         })
-        .await
+        .await?;
+        match docker::mounted(host).await {
+            Ok(Some(mounted)) => {
+                let into = host.path(&self.into);
+                blocking(move || prune(&into, &sha256, keep, &mounted)).await
+            }
+            Ok(None) => Ok(()),
+            Err(error) => {
+                tracing::warn!("{id}: no old version is removed: {error}");
+                Ok(())
+            }
+        }
     }
 
     fn time_limit(&self) -> Duration {
@@ -142,9 +153,9 @@ fn remove_unfinished(into: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes the oldest versions beyond `keep`, but neither this one nor one that a link points at.
+/// Removes the oldest versions beyond `keep`, but neither this one nor one that a link points at or that is mounted.
 /// A version leaves its name by a rename first, so that one removed halfway is never taken for whole.
-fn prune(into: &Path, this: &str, keep: usize) -> Result<()> {
+fn prune(into: &Path, this: &str, keep: usize, mounted: &BTreeSet<PathBuf>) -> Result<()> {
     let mut linked = Vec::new();
     for directory in [Some(into), into.parent()].into_iter().flatten() {
         for (_, path) in listed(directory)? {
@@ -164,7 +175,7 @@ fn prune(into: &Path, this: &str, keep: usize) -> Result<()> {
     others.sort();
     let newest_first = others.into_iter().rev();
     for (_, name, path) in newest_first.skip(keep.saturating_sub(1)) {
-        if linked.contains(&name) {
+        if linked.contains(&name) || mounted.iter().any(|source| source.starts_with(&path)) {
             continue;
         }
         let doomed = into.join(temporary_name()?);

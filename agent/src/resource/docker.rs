@@ -1,10 +1,12 @@
 //! The way to the Docker daemon: its socket below the host's root, and its errors in our words.
 
+use std::collections::BTreeSet;
 use std::error::Error as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bollard::errors::Error as Bollard;
-use bollard::query_parameters::{RemoveContainerOptions, StopContainerOptions};
+use bollard::query_parameters::{ListContainersOptions, RemoveContainerOptions, StopContainerOptions};
 use bollard::{API_DEFAULT_VERSION, Docker};
 
 use crate::host::Host;
@@ -23,9 +25,14 @@ const STOP_SPEAKS_AFTER: Duration = Duration::from_secs(2);
 /// A client that speaks the daemon's own version of the API; `None` where there is no socket, that
 /// is: Docker is not installed, or was never started.
 pub(super) async fn find(host: &Host) -> Result<Option<Docker>> {
-    let socket = host.path(SOCKET);
+    find_below(&host.root, REQUEST_SECONDS).await
+}
+
+/// As [`find`], below a root and with another limit of seconds for one request.
+pub(crate) async fn find_below(root: &Path, limit: u64) -> Result<Option<Docker>> {
+    let socket = root.join(SOCKET.trim_start_matches('/'));
     let subject = socket.display().to_string();
-    let client = match Docker::connect_with_unix(&subject, REQUEST_SECONDS, API_DEFAULT_VERSION) {
+    let client = match Docker::connect_with_unix(&subject, limit, API_DEFAULT_VERSION) {
         Ok(client) => client,
         Err(Bollard::SocketNotFoundError(_)) => return Ok(None),
         Err(error) => return Err(failed("open", &subject, &error)),
@@ -44,6 +51,17 @@ pub(super) async fn find(host: &Host) -> Result<Option<Docker>> {
     });
     let client = client.negotiate_version().await.map_err(|error| failed("talk over", &subject, &error))?;
     Ok(Some(client))
+}
+
+/// What containers have mounted from the host, whether they run or could be started again; `None` where
+/// there is no Docker to ask.
+pub(super) async fn mounted(host: &Host) -> Result<Option<BTreeSet<PathBuf>>> {
+    let Some(docker) = find(host).await? else { return Ok(None) };
+    let all = ListContainersOptions { all: true, ..ListContainersOptions::default() };
+    let containers = docker.list_containers(Some(all)).await;
+    let containers = containers.map_err(|error| failed("list", "the containers", &error))?;
+    let mounts = containers.into_iter().filter_map(|container| container.mounts).flatten();
+    Ok(Some(mounts.filter_map(|mount| mount.source).map(PathBuf::from).collect()))
 }
 
 /// As [`find`], where Docker has to be there.

@@ -14,7 +14,7 @@ pub mod bundle;
 pub mod container;
 pub mod database;
 pub mod directory;
-mod docker;
+pub(crate) mod docker;
 pub mod file;
 pub mod image;
 pub mod package;

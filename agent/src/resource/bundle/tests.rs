@@ -159,13 +159,18 @@ async fn an_archive_cut_off_is_an_error() {
 #[tokio::test]
 async fn old_versions_go_but_not_the_one_in_use() {
     let (_dir, mut host) = test_host();
+    let daemon = Daemon::start(&host);
     let mut versions = Vec::new();
-    for n in 0..4 {
+    for n in 0..5 {
         let bundle = publish(&mut host, &[file("n", &n.to_string())]);
         apply(&bundle, &host).await.unwrap();
         if n == 0 {
             let target = format!("projects/{}", bundle.sha256);
             symlink(target, host.path("/var/app/current")).unwrap();
+        }
+        if n == 1 {
+            let source = host.path("/var/app/projects").join(&bundle.sha256);
+            *daemon.mounted.lock().unwrap() = source.display().to_string();
         }
         versions.push(bundle.sha256);
         // Versions are told apart by their time.
@@ -173,9 +178,53 @@ async fn old_versions_go_but_not_the_one_in_use() {
     }
     let mut left = names(&host);
     left.sort();
-    let mut expected = vec![versions[0].clone(), versions[2].clone(), versions[3].clone()];
+    let mut expected = versions.clone();
+    expected.remove(2);
     expected.sort();
-    assert_eq!(left, expected);
+    assert_eq!(left, expected, "of {versions:?}: linked, mounted, and the newest two");
+}
+
+#[tokio::test]
+async fn nothing_goes_while_docker_cannot_be_asked() {
+    let (_dir, mut host) = test_host();
+    for n in 0..4 {
+        apply(&publish(&mut host, &[file("n", &n.to_string())]), &host).await.unwrap();
+        if n == 1 {
+            fs::create_dir_all(host.path("/run")).unwrap();
+            drop(std::os::unix::net::UnixListener::bind(host.path("/run/docker.sock")).unwrap());
+        }
+    }
+    assert_eq!(names(&host).len(), 4);
+}
+
+/// A Docker daemon that has one container with one mount.
+struct Daemon {
+    mounted: Arc<std::sync::Mutex<String>>,
+}
+
+impl Daemon {
+    fn start(host: &Host) -> Self {
+        use std::io::{Read, Write};
+        fs::create_dir_all(host.path("/run")).unwrap();
+        let listener = std::os::unix::net::UnixListener::bind(host.path("/run/docker.sock")).unwrap();
+        let mounted = Arc::<std::sync::Mutex<String>>::default();
+        let source = Arc::clone(&mounted);
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut request = [0; 4096];
+                let length = stream.read(&mut request).unwrap_or(0);
+                let body =
+                    if String::from_utf8_lossy(&request[..length]).contains("/containers/json?all=true") {
+                        format!(r#"[{{"Mounts":[{{"Source":"{}"}}]}}]"#, source.lock().unwrap())
+                    } else {
+                        r#"{"ApiVersion":"1.43"}"#.to_owned()
+                    };
+                let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n";
+                let _ = write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len());
+            }
+        });
+        Self { mounted }
+    }
 }
 
 #[tokio::test]

@@ -130,12 +130,27 @@ fn tls(database: &Database) -> Result<MakeRustlsConnect> {
         fix: "check the object that database.ca_bundle names in the artifact bucket".into(),
     };
     let mut roots = RootCertStore::empty();
+    let (mut certificates, mut broken) = (Vec::new(), Vec::new());
     for certificate in CertificateDer::pem_slice_iter(database.ca_bundle.as_bytes()) {
-        let certificate = certificate.map_err(|error| refuse(format!("it is not PEM ({error})")))?;
-        roots.add(certificate).map_err(|error| refuse(format!("it holds what is no CA ({error})")))?;
+        match certificate {
+            Ok(certificate) => certificates.push(certificate),
+            Err(error) => broken.push(error),
+        }
     }
+    // A bundle holds the CAs of every region and decade: one that cannot be read says nothing of the others.
+    let (_, unreadable) = roots.add_parsable_certificates(certificates);
     if roots.is_empty() {
-        return Err(refuse("it holds no certificate".into()));
+        return Err(refuse(match broken.first() {
+            Some(error) => format!("it is not PEM ({error})"),
+            None if unreadable > 0 => "it holds no certificate of a CA that can be read".into(),
+            None => "it holds no certificate".into(),
+        }));
+    }
+    if unreadable + broken.len() > 0 {
+        tracing::warn!(
+            "{} certificates of the database's CA bundle cannot be read",
+            unreadable + broken.len()
+        );
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
@@ -144,4 +159,48 @@ fn tls(database: &Database) -> Result<MakeRustlsConnect> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(MakeRustlsConnect::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CA: &str = "-----BEGIN CERTIFICATE-----\n\
+        MIIBLjCB4aADAgECAhR6U9lRWmza7GmEkC0szNWb49DvNTAFBgMrZXAwDTELMAkG\n\
+        A1UEAwwCY2EwHhcNMjYxMTI0MDk1OTA1WhcNNDYxMTE5MDk1OTA1WjANMQswCQYD\n\
+        VQQDDAJjYTAqMAUGAytlcAMhAHrQnKH68ZS8qYMHcj5e+JXni/KalUE17P7gKH25\n\
+        L+Nio1MwUTAdBgNVHQ4EFgQUlQlAu1nadpXWLA9CwC66sH8cx8MwHwYDVR0jBBgw\n\
+        FoAUlQlAu1nadpXWLA9CwC66sH8cx8MwDwYDVR0TAQH/BAUwAwEB/zAFBgMrZXAD\n\
+        QQBTbT0S+lOd9ZGDThlYP/iphkwhHZkPv96d3m/nsIeVjx+oUR7EQ46bNzOqFcfn\n\
+        m56SeasUvSoZhprOxYgw0VQN\n\
+        -----END CERTIFICATE-----\n";
+    const UNREADABLE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    const NOT_PEM: &str = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
+
+    fn refusal(ca_bundle: String) -> Option<String> {
+        let database = Database {
+            host: "db".into(),
+            port: 5432,
+            name: "state".into(),
+            ca_bundle,
+            credentials: Ok(("u".into(), SecretString::default())),
+            wake_seconds: 0,
+        };
+        tls(&database).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn one_certificate_that_cannot_be_read_does_not_refuse_the_others() {
+        for bundle in [CA.to_owned(), [UNREADABLE, CA].concat(), [NOT_PEM, UNREADABLE, CA].concat()] {
+            assert_eq!(refusal(bundle.clone()), None, "{bundle}");
+        }
+        for (bundle, why) in [
+            ("", "it holds no certificate;"),
+            (UNREADABLE, "it holds no certificate of a CA that can be read;"),
+            (NOT_PEM, "it is not PEM ("),
+        ] {
+            let refusal = refusal(bundle.into()).unwrap();
+            assert!(refusal.contains(why), "{refusal}");
+        }
+    }
 }
