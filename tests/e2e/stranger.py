@@ -4,8 +4,8 @@ import contextlib
 import http.client
 import subprocess
 
-ADDRESS = "198.51.100.7"
-NETWORK = "198.51.100.0/24"
+ADDRESS = "203.0.113.7"
+NETWORK = "203.0.113.0/24"
 """Kept for documentation (RFC 5737): nobody's."""
 
 
