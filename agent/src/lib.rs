@@ -10,6 +10,7 @@ pub mod exit;
 pub mod host;
 pub mod inputs;
 pub mod key;
+pub mod mask;
 pub mod report;
 pub mod resource;
 pub mod roles;

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -13,7 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::container::supervisor::Supervision;
 use crate::container::{entrypoint, probe, supervisor};
+use crate::mask::Mask;
 use crate::{Error, Result};
+
+/// Where the secret files are mounted.
+const SECRETS: &str = "/run/secrets";
 
 /// What runs inside the containers.
 #[derive(Debug, Subcommand)]
@@ -33,7 +37,7 @@ pub enum ContainerCommand {
 #[derive(Debug, Args)]
 pub struct EntrypointArgs {
     /// Directory of the secret files: one a variable, named as it
-    #[arg(long, value_name = "DIR", default_value = "/run/secrets")]
+    #[arg(long, value_name = "DIR", default_value = SECRETS)]
     secrets: PathBuf,
     /// Project whose `.env` must not set what the agent gives
     #[arg(long, value_name = "DIR", default_value = "/project")]
@@ -122,6 +126,7 @@ async fn supervise(args: SuperviseArgs) -> Result<()> {
         drain: Duration::from_secs(args.drain),
         state: args.state,
         command: args.command,
+        mask: Mask::read(Path::new(SECRETS)),
     };
     supervisor::run(what, &mut std::io::stdout(), stop).await
 }

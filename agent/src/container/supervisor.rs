@@ -22,6 +22,7 @@ use super::schedule::Schedule;
 use super::state::{Activity, HEARTBEAT_SECONDS, LastRun, SchedulerState};
 use super::verdict::{Verdict, plain};
 use crate::host::replace::{Replacement, replace};
+use crate::mask::Mask;
 use crate::{Error, Result};
 
 /// How long after the end of a run its output is still waited for: a process that it left behind may
@@ -42,6 +43,8 @@ pub struct Supervision {
     pub state: PathBuf,
     /// The whole command, as in `sqlmesh run`.
     pub command: Vec<OsString>,
+    /// Takes the secrets out of what the command says: others may read the state and the journal.
+    pub mask: Mask,
 }
 
 /// Supervises until `stop` is cancelled and the run in progress has ended. What runs say goes to `out`.
@@ -190,6 +193,7 @@ impl Supervisor<'_> {
     }
 
     fn hear(&mut self, line: &str, verdict: &mut Verdict) {
+        let line = &self.what.mask.apply(line);
         verdict.line(line);
         let text = plain(line);
         // The journal is where this goes; when it cannot be had, runs go on all the same.

@@ -176,7 +176,7 @@ mod tests {
                 } else {
                     r#"{"State":{"Running":true}}"#
                 };
-                let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close");
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
                 let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
                 let _ = stream.write_all(answer.as_bytes()).await;
             }

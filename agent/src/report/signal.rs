@@ -84,8 +84,6 @@ pub enum Verdict {
         /// Whether only a person can help.
         needs_a_person: bool,
     },
-    /// It was stopped: nothing to say.
-    Interrupted,
 }
 
 /// What CloudFormation answered.
@@ -109,7 +107,6 @@ impl Signal {
         };
         let late = now.duration_since(since).unsigned_abs() >= FAILURE_AFTER;
         match verdict {
-            Verdict::Interrupted => self,
             Verdict::Verified => Self::Pending { status: Status::Success, reason: None, since, error: None },
             Verdict::Failed { reason, needs_a_person } if needs_a_person || late => {
                 // The first reason is kept: later ones are often its consequences.

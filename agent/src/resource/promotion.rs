@@ -22,6 +22,7 @@ use super::{Change, Diff, Id, Kind, Resource};
 use crate::container::verdict::{Verdict, plain};
 use crate::host::Host;
 use crate::host::replace::{Replacement, replace};
+use crate::mask::Mask;
 use crate::{Error, Result};
 
 /// How long one plan may take. A first plan fills every model from its start date.
@@ -95,7 +96,9 @@ impl Resource for Promotion {
 
     async fn apply(&self, host: &Host, _current: Option<Promoted>) -> Result<()> {
         let docker = docker::connect(host).await?;
-        let planning = Planning { docker: &docker, host, promotion: self, subject: self.id().to_string() };
+        let mask = Mask::read(&host.run("secrets"));
+        let planning =
+            Planning { docker: &docker, host, promotion: self, subject: self.id().to_string(), mask };
         planning.run().await
     }
 
@@ -109,6 +112,8 @@ struct Planning<'a> {
     host: &'a Host,
     promotion: &'a Promotion,
     subject: String,
+    /// What SQLMesh says goes to the report and the journal, which others may read.
+    mask: Mask,
 }
 
 impl Planning<'_> {
@@ -212,6 +217,7 @@ impl Planning<'_> {
     }
 
     fn hear(&self, line: &str, verdict: &mut Verdict) {
+        let line = &self.mask.apply(line);
         verdict.line(line);
         let text: String = plain(line).trim().chars().take(SHOWN).collect();
         if !text.is_empty() {

@@ -40,6 +40,7 @@ impl Supervised {
             drain,
             state: directory.path().join("state.json"),
             command: ["sh", "-c", &script].iter().map(OsString::from).collect(),
+            mask: Mask::read(&directory.path().join("secrets")),
         };
         let (stop, written) = (CancellationToken::new(), Written::default());
         let (token, mut out) = (stop.clone(), written.clone());
@@ -176,6 +177,7 @@ async fn a_command_that_is_not_there_is_an_error() {
         drain: LONG,
         state: directory.path().join("state.json"),
         command: vec!["/nonexistent/sqlmesh".into()],
+        mask: Mask::default(),
     };
     let error = run(what, &mut Vec::new(), CancellationToken::new()).await.unwrap_err();
     assert!(error.to_string().contains("cannot start /nonexistent/sqlmesh"), "{error}");
@@ -190,6 +192,7 @@ async fn a_state_that_cannot_be_written_does_not_stop_runs() {
         drain: LONG,
         state: Path::new("/nonexistent/state.json").into(),
         command: vec!["touch".into(), ran.clone().into()],
+        mask: Mask::default(),
     };
     let (stop, mut out) = (CancellationToken::new(), Vec::new());
     let stopper = stop.clone();
@@ -201,4 +204,17 @@ async fn a_state_that_cannot_be_written_does_not_stop_runs() {
     assert!(ran.exists());
     let text = String::from_utf8(out).unwrap();
     assert_eq!(text.matches("/nonexistent").count(), 1, "said once: {text}");
+}
+
+#[tokio::test]
+async fn a_secret_that_a_run_says_is_told_to_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("secrets")).unwrap();
+    std::fs::write(directory.path().join("secrets/STATE_DB_PASSWORD"), "canary-pw").unwrap();
+    let script = "echo connecting with canary-pw; echo 'x.OperationalError: no canary-pw here' >&2; exit 1";
+    let supervised = Supervised::start_in(directory, script, LONG, LONG);
+    let state = supervised.until("a run that failed", |state| state.last.is_some()).await;
+    assert_eq!(state.last.unwrap().message, "x.OperationalError: no (secret) here");
+    let said = supervised.output();
+    assert!(said.contains("connecting with (secret)") && !said.contains("canary-pw"), "{said}");
 }

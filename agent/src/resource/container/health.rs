@@ -8,6 +8,7 @@ use bollard::query_parameters::LogsOptions;
 use futures_util::StreamExt;
 
 use crate::host::Host;
+use crate::mask::Mask;
 use crate::resource::docker::failed;
 use crate::{Error, Result};
 
@@ -101,7 +102,7 @@ pub(in crate::resource) async fn wait(
             _ => None,
         };
         if let Some(detail) = detail {
-            let words = last_words(docker, name).await;
+            let words = last_words(docker, name, &Mask::read(&host.run("secrets"))).await;
             let detail = if words.is_empty() { detail } else { format!("{detail}; last lines: {words}") };
             return Err(Error::Unhealthy { service: name.to_owned(), detail });
         }
@@ -135,13 +136,13 @@ fn last_check(inspected: &ContainerInspectResponse) -> Option<String> {
 }
 
 /// The last lines of a container's log, joined to one; empty when they cannot be had.
-async fn last_words(docker: &Docker, name: &str) -> String {
+async fn last_words(docker: &Docker, name: &str, mask: &Mask) -> String {
     let options =
         LogsOptions { stdout: true, stderr: true, tail: LAST_LINES.to_string(), ..LogsOptions::default() };
     let mut log = docker.logs(name, Some(options));
     let mut lines = Vec::new();
     while let Some(Ok(piece)) = log.next().await {
-        lines.push(one_line(&String::from_utf8_lossy(&piece.into_bytes())));
+        lines.push(one_line(&mask.apply(&String::from_utf8_lossy(&piece.into_bytes()))));
     }
     lines.retain(|line| !line.is_empty());
     let skip = lines.len().saturating_sub(LAST_LINES);
