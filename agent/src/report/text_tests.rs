@@ -42,7 +42,7 @@ fn what_failed_beside_settings_that_are_held_does_not_hide_the_settings() {
     let own = report.root_cause.clone().unwrap();
     assert_eq!(summary(&report, 200).matches(own.split(": ").last().unwrap()).count(), 1, "told once");
     report.root_cause = Some("unknown key ui.prot".to_owned());
-    let text = summary(&report, 80);
+    let text = summary(&report, 200);
     assert!(text.contains("unknown key ui.prot") && text.contains("manifest unknown"), "{text}");
 }
 
