@@ -96,9 +96,10 @@ async fn runs_never_overlap_and_a_late_one_starts_at_once() {
     // Each takes 0.3 s of an interval of 0.1 s. A run that meets another says so.
     let script = "mkdir $D/busy || echo x >> $D/overlap; echo x >> $D/runs; sleep 0.3; rmdir $D/busy";
     let it = Supervised::start(script, Duration::from_millis(100), LONG);
-    it.until("four runs", |s| s.runs == 4).await;
+    // A run is published before its process has written its line.
+    it.until("a fifth run", |s| s.runs >= 5).await;
     assert_eq!(it.lines("overlap"), 0);
-    assert_eq!(it.lines("runs"), 4);
+    assert!(it.lines("runs") >= 4);
 }
 
 #[tokio::test]
