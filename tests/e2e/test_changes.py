@@ -155,6 +155,7 @@ def test_another_image_replaces_what_runs_from_it(agent, lab, running):
     reference = agent.root("docker inspect -f '{{.Config.Image}}' ops-sqlmesh-ui").strip()
     another = image_with_a_label(lab)
     assert another != reference
+    agent.root(f"docker rmi {another}", check=False)  # of an earlier run of this test
     lab.put_parameter("image/reference", another)
     plan = planned(agent)
     digest = another.rpartition(":")[2]
