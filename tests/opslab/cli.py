@@ -22,6 +22,10 @@ LOCK = "/run/lock/ops-lab.lock"
 def up(options):
     """Start what is not running, and boot the hosts."""
     docker.ensure_daemon()
+    if foreign := docker.foreign_states():
+        # Its containers know secrets and certificates that this lab does not.
+        progress.say("lab", f"what is here was made by the lab of {', '.join(foreign)}: it is removed")
+        remove_everything()
     published = ""
     with concurrent.futures.ThreadPoolExecutor() as lane:
         with_agent = release.available() and not options.stub and not options.no_host
@@ -82,21 +86,26 @@ def publish_project():
 def down(options):
     """Stop everything. Images stay; data goes unless told otherwise."""
     docker.ensure_daemon()
-    ours = docker.run("ps", "-aq", "-f", f"label={docker.LABEL}").split()
+    remove_everything(keep_data=options.keep_data, registry_too=options.all)
+    if options.all:
+        for tag in docker.run("images", "--format", "{{.Repository}}:{{.Tag}}", "ops-lab/*").split():
+            docker.run("rmi", "-f", tag, check=False)
+    return 0
+
+
+def remove_everything(keep_data=False, registry_too=False):
+    """Containers, network, volumes and what was recorded; images stay."""
+    ours = docker.containers()
     docker.remove(*ours)
     progress.say("lab", f"{len(ours)} containers removed")
-    if not options.keep_data:
+    if not keep_data:
         for volume in docker.run("volume", "ls", "-q", "-f", f"name=^{addresses.NETWORK}-").split():
-            if options.all or not volume.endswith("-registry"):
+            if registry_too or not volume.endswith("-registry"):
                 docker.run("volume", "rm", "-f", volume, check=False)
     account.forget()
     for record in aws.RECORD.glob("*.jsonl"):
         record.unlink()
     docker.run("network", "rm", addresses.NETWORK, check=False)
-    if options.all:
-        for tag in docker.run("images", "--format", "{{.Repository}}:{{.Tag}}", "ops-lab/*").split():
-            docker.run("rmi", "-f", tag, check=False)
-    return 0
 
 
 def status(_options):

@@ -11,6 +11,8 @@ from opslab import addresses, progress
 
 # Carries the fingerprint of the recipe that a container was made by.
 LABEL = "ops-lab.recipe"
+# Carries the directory in which the lab that made a container keeps its state: secrets, certificates, ids.
+STATE_LABEL = "ops-lab.state"
 DAEMON_SECONDS = 60
 
 
@@ -115,12 +117,24 @@ def ensure_container(part, image, options, command=(), also=""):
         remove(name)
         state = None
     if not state:
-        run("run", "-d", "--name", name, "--label", f"{LABEL}={wanted}", *options, image, *command)
+        labels = ["--label", f"{LABEL}={wanted}", "--label", f"{STATE_LABEL}={addresses.STATE}"]
+        run("run", "-d", "--name", name, *labels, *options, image, *command)
         return "made"
     if not state["State"]["Running"]:
         run("start", name)
         return "started"
     return "running"
+
+
+def containers():
+    """The names of all containers of the lab, running or not."""
+    return run("ps", "-a", "--format", "{{.Names}}", "-f", f"label={LABEL}").split()
+
+
+def foreign_states():
+    """Where other labs keep the state of containers that are here; empty when all are of this one."""
+    states = {inspect(name)["Config"]["Labels"].get(STATE_LABEL, "an older lab") for name in containers()}
+    return sorted(states - {str(addresses.STATE)})
 
 
 def on_network(address):
