@@ -24,7 +24,7 @@ def up(options):
     docker.ensure_daemon()
     if foreign := docker.foreign_states():
         # Its containers know secrets and certificates that this lab does not.
-        progress.say("lab", f"what is here was made by the lab of {', '.join(foreign)}: it is removed")
+        progress.say("lab", f"what is here belongs to another lab, of {', '.join(foreign)}: it is removed")
         remove_everything()
     published = ""
     with concurrent.futures.ThreadPoolExecutor() as lane:

@@ -133,7 +133,7 @@ def containers():
 
 def foreign_states():
     """Where other labs keep the state of containers that are here; empty when all are of this one."""
-    states = {inspect(name)["Config"]["Labels"].get(STATE_LABEL, "an older lab") for name in containers()}
+    states = {inspect(name)["Config"]["Labels"].get(STATE_LABEL, "an unknown place") for name in containers()}
     return sorted(states - {str(addresses.STATE)})
 
 
