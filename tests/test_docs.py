@@ -43,3 +43,11 @@ def test_commands_exist(document):
 def test_links_lead_somewhere(document):
     for target in LINK.findall(document.read_text()):
         assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_exit_codes_are_those_of_the_agent():
+    source = (ROOT / "agent/src/exit.rs").read_text()
+    codes = dict(re.findall(r"^    (\w+) = (\d+),", source, re.M))
+    meant = {codes[name]: words for name, words in re.findall(r'\(Self::(\w+), "([^"]+)"\)', source)}
+    told = re.findall(r"^\| (\d+) \| (.+?) \|$", (ROOT / "README.md").read_text(), re.M)
+    assert len(codes) == len(meant) and {code: words.replace("`", "") for code, words in told} == meant
