@@ -151,6 +151,13 @@ impl Lab {
         self.container(name, "trap 'exit 0' TERM; touch /tmp/ok; while :; do sleep 0.1; done")
     }
 
+    /// A secret file of the host, as the agent puts it there for a consumer.
+    fn secret(&self, variable: &str, value: &str) {
+        let directory = self.host.run("secrets/sqlmesh");
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join(variable), value).unwrap();
+    }
+
     fn said(&self) -> Vec<String> {
         self.said.0.lock().unwrap().clone()
     }

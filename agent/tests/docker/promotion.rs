@@ -87,6 +87,17 @@ async fn a_failed_plan_leaves_the_scheduler_running_and_nothing_promoted() {
 }
 
 #[tokio::test]
+async fn a_plan_that_quotes_a_secret_tells_none() {
+    let lab = Lab::new("quoting");
+    lab.secret("STATE_DB_PASSWORD", "canary-of-the-plan");
+    let script = "echo using canary-of-the-plan; echo 'Error: password canary-of-the-plan is wrong'; exit 1";
+    let text = converge(&lab, &promotion(&lab, "v1", script)).await.unwrap_err().to_string();
+    assert!(text.ends_with("password (secret) is wrong"), "{text}");
+    assert!(lab.said().iter().any(|line| line == "using (secret)"), "{:?}", lab.said());
+    assert!(!lab.said().concat().contains("canary"), "{:?}", lab.said());
+}
+
+#[tokio::test]
 async fn more_memory_than_allowed_is_told_as_that() {
     let lab = Lab::new("memory");
     let it = promotion(&lab, "v1", "x=a; while :; do x=$x$x; done");

@@ -176,6 +176,15 @@ async fn a_first_version_that_is_not_healthy_stays_to_be_looked_at() {
 }
 
 #[tokio::test]
+async fn last_words_that_quote_a_secret_tell_none() {
+    let lab = Lab::new("words");
+    lab.secret("WAREHOUSE_PASSWORD", "canary-of-the-ui");
+    let bad = lab.container("a", "echo cannot log in with canary-of-the-ui; exit 1");
+    let text = converge(&lab, &bad).await.unwrap_err().to_string();
+    assert!(text.contains("cannot log in with (secret)") && !text.contains("canary"), "{text}");
+}
+
+#[tokio::test]
 async fn a_dependency_that_is_not_known_just_now_replaces_nothing() {
     let lab = Lab::new("unknown");
     let secrets =
